@@ -1,0 +1,1 @@
+"""The drivers ``fastmlc`` and ``fastml-opt``, readers, emitters and what they share."""

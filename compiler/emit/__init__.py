@@ -1,0 +1,1 @@
+"""Emitters: they walk the last level of the IR and print; they decide nothing."""

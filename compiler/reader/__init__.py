@@ -1,0 +1,1 @@
+"""Readers: model files in, ``fastml`` dialect out, bit-exact or refused."""

@@ -1,0 +1,18 @@
+"""Passes of the stack; nothing is imported until a pass is first used."""
+
+from functools import partial
+from pkgutil import resolve_name
+
+PASSES = {
+    name: partial(resolve_name, f"fastml.lowering.{target}")
+    for name, target in {
+        "infer-grids": "infer_grids:InferGrids",
+        "fastml-to-qflow": "fastml_to_qflow:FastmlToQflow",
+        "qflow-solve": "qflow_solve:QflowSolve",
+        "qflow-schedule": "qflow_schedule:QflowSchedule",
+        "qflow-to-affine": "qflow_to_affine:QflowToAffine",
+        "check-schedule": "check_schedule:CheckSchedule",
+        "affine-to-hw": "affine_to_hw:AffineToHw",
+    }.items()
+}
+"""Pass name to loader."""

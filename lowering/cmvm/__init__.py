@@ -1,0 +1,1 @@
+"""Constant matrix-vector multiplication as graphs of shifted additions."""

@@ -1,0 +1,1 @@
+"""Interpreters of every level, simulation with outside tools, verification."""

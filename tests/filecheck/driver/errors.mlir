@@ -1,0 +1,16 @@
+// RUN: not %fastml-opt %s 2>&1 | %filecheck %s
+// RUN: not %fastml-opt %s -p qflow-to-affin 2>&1 | %filecheck %s --check-prefix=PASS
+// RUN: not %fastml-opt %s -p 'cse{nothing=1}' 2>&1 | %filecheck %s --check-prefix=OPTION
+// RUN: not %fastml-opt %s.absent 2>&1 | %filecheck %s --check-prefix=FILE
+// RUN: rm -f %t && not %fastml-opt %s -o %t && not test -e %t
+
+// CHECK: errors.mlir:[[# @LINE + 3]]:3: error in 'arith.constant': {{.*}}
+// CHECK-NOT: Traceback
+func.func @odd() {
+  %0 = "arith.constant"() <{value = 1 : i8}> : () -> i16
+  func.return
+}
+
+// PASS: error in -p: {{.*}}'qflow-to-affin'{{.*}}; did you mean qflow-to-affine?
+// OPTION: error in -p: {{.*}}"nothing"
+// FILE: No such file or directory: '{{.*}}errors.mlir.absent'

@@ -1,0 +1,149 @@
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+from xdsl.context import Context
+from xdsl.dialects.builtin import IntegerType, ModuleOp, UnregisteredOp
+from xdsl.passes import ModulePass
+from xdsl.universe import Universe
+
+from fastml.compiler import opt
+from fastml.compiler.opt import REPRODUCER, describe, main
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.compiler.universe import FASTML_UNIVERSE
+from fastml.dialects import DIALECTS
+from fastml.lowering import PASSES
+
+SOURCE = """\
+func.func @f(%x: i8) -> i8 {
+  func.return %x : i8
+}
+"""
+
+
+@dataclass(frozen=True)
+class Broken(ModulePass):
+    """Fail in one of four ways."""
+
+    name = "broken"
+
+    how: str = "assert"
+    """Who is to blame: `assert`, `invalid`, `verify` (us) or `user`."""
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        (function,) = op.ops
+        if self.how == "user":
+            raise FastmlError("cannot be lowered", function)
+        if self.how == "invalid":  # `func.return` does not end the block any more
+            block = function.regions[0].block
+            stray = UnregisteredOp.with_name("x.y").create(result_types=[])
+            block.insert_op_after(stray, block.ops.last)  # pyright: ignore[reportArgumentType]
+            return
+        if self.how == "verify":
+            IntegerType(-1)
+        raise AssertionError("impossible")
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(PASSES, "broken", lambda: Broken)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "f.mlir"
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.mark.parametrize("how", ["assert", "invalid", "verify"])
+def test_a_defect_leaves_a_reproducer(
+    source: Path, how: str, capsys: pytest.CaptureFixture[str]
+):
+    passes = f"cse,broken{{how={how}}},canonicalize"
+    assert main([str(source), "-p", passes, "-o", "out.mlir"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("internal error in 'broken': ")
+    assert "Traceback" not in message
+    assert not Path("out.mlir").exists()
+    first, rest = Path(REPRODUCER).read_text().split("\n", 1)
+    expected = "cse,broken" + ("" if how == "assert" else f'{{how="{how}"}}')
+    assert first == f"// RUN: fastml-opt %s -p '{expected}'"
+    assert rest == SOURCE
+    assert main([REPRODUCER, "-p", expected]) == 1
+
+
+def test_verify_each_blames_the_pass_and_not_a_later_one(
+    source: Path, capsys: pytest.CaptureFixture[str]
+):
+    passes = "broken{how=invalid},canonicalize"
+    assert main([str(source), "-p", passes]) == 1
+    assert "in 'broken'" in capsys.readouterr().err
+    assert main([str(source), "-p", passes, "--no-verify-each"]) == 1
+    assert "in 'canonicalize'" in capsys.readouterr().err
+
+
+def test_a_user_error_leaves_a_reproducer_only_if_asked(
+    source: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main([str(source), "-p", "broken{how=user}"]) == 2
+    assert "f.mlir:1:1: error in 'func.func': cannot be lowered" in (
+        capsys.readouterr().err
+    )
+    assert not Path(REPRODUCER).exists()
+    assert main([str(source), "-p", "broken{how=user}", "--reproducer", "r"]) == 2
+    assert Path("r").exists()
+
+
+def test_debug_shows_the_traceback(source: Path):
+    with pytest.raises(FastmlError):
+        main([str(source), "-p", "broken{how=user}", "--debug"])
+
+
+def test_the_output_file_appears_whole(source: Path):
+    assert main([str(source), "-o", "out.mlir"]) == 0
+    assert "func.func @f" in Path("out.mlir").read_text()
+    assert sorted(p.name for p in Path().iterdir()) == ["f.mlir", "out.mlir"]
+
+
+def test_passes_are_described_with_their_options():
+    assert describe(Broken) == (
+        "broken\n"
+        "    Fail in one of four ways.\n"
+        "    {how: str = assert}\n"
+        "        Who is to blame: `assert`, `invalid`, `verify` (us) or `user`.\n"
+    )
+
+
+def test_every_pass_is_listed(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    few: dict[str, Callable[[], type[ModulePass]]] = {"broken": lambda: Broken}
+    monkeypatch.setattr(opt.FastmlOpt, "available_passes", few, raising=False)
+    monkeypatch.setattr(opt, "PASSES", few)
+    assert main(["--list-passes"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith(describe(Broken))
+    assert "\ncanonicalize\n" in listed
+
+
+def test_plain_xdsl_opt_knows_our_dialects_and_passes():
+    if "fastml" not in entry_points(group="xdsl.universe").names:
+        pytest.skip("needs an installed fastml")
+    everything = Universe.get_multiverse()
+    assert set(DIALECTS) <= set(everything.all_dialects)
+    assert set(PASSES) <= set(everything.all_passes)
+    assert set(FASTML_UNIVERSE.all_passes) == set(PASSES)
+
+
+def test_the_driver_loads_no_pass_until_one_is_named():
+    probe = """
+import sys
+from fastml.compiler.opt import FastmlOpt
+FastmlOpt("", [])
+ours = ("fastml.lowering.", "fastml.runtime")
+loaded = [m for m in sys.modules if m.startswith(ours)]
+sys.exit(bool(loaded) or not {"onnx", "numba", "rich"}.isdisjoint(sys.modules))
+"""
+    subprocess.run([sys.executable, "-c", probe], check=True)

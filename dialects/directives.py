@@ -1,0 +1,234 @@
+"""Directives: the discardable attributes ``fastml.*`` on upstream operations.
+
+Upstream operations cannot carry our facts as properties, so schedules, layouts and names
+travel as attributes with plain builtin values (``i64``, string, unit, dictionary), which
+upstream tools parse and keep. A discardable attribute is ignored by whoever does not know
+it; therefore :func:`verify_directives` refuses every ``fastml.*`` attribute that is unknown,
+of the wrong type or in the wrong place.
+
+``affine.load`` and ``affine.store`` take no directive: their custom assembly in xDSL drops
+attributes. ``memref.load`` and ``memref.store`` keep them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from xdsl.dialects.builtin import (
+    DictionaryAttr,
+    IntegerAttr,
+    IntegerType,
+    MemRefType,
+    ModuleOp,
+    StringAttr,
+    UnitAttr,
+)
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, Operation
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects.elements import Elements
+
+PREFIX = "fastml."
+NAME = "fastml.name"
+"""Name of the edge of the source model that a memref holds; arbitrary text."""
+PORT = "fastml.port"
+"""Legal identifier of that edge, or of an argument: the name of its wires."""
+ELEMENTS = "fastml.elements"
+"""Layout of a beat (:class:`~fastml.dialects.elements.Elements`)."""
+DIRECTION = "fastml.direction"
+"""``"in"`` or ``"out"``, on the arguments of functions."""
+TOP = "fastml.top"
+"""Marks the function that is the design."""
+II = "fastml.ii"
+"""Cycles between two frames."""
+LATENCY = "fastml.latency"
+"""Cycle in which the output beat appears, counted from the input beat."""
+START = "fastml.start"
+"""Cycle in which an operation executes: of the design in a function without loops, of the
+enclosing iteration (or call) otherwise."""
+PIPELINE = "fastml.pipeline"
+"""Cycles between two iterations of a loop."""
+UNROLL = "fastml.unroll"
+"""Replicate the body of a loop; how often, or fully where it is a unit attribute."""
+INTERFACE = "fastml.interface"
+"""Names, types and host-side arithmetic of the model's inputs and outputs; opaque here."""
+TAPS = "fastml.taps"
+"""Where and when each named edge can be observed in a hardware module."""
+PORTS = "fastml.ports"
+"""Tensor ports of a hardware module: name, port and layout of each."""
+
+Check: TypeAlias = Callable[[Attribute], str | None]
+"""Return what was wanted if the attribute is not that."""
+
+
+def _is_unit(value: Attribute) -> str | None:
+    return None if isinstance(value, UnitAttr) else "a unit attribute"
+
+
+def _is_text(value: Attribute) -> str | None:
+    return None if isinstance(value, StringAttr) else "a string"
+
+
+def _is_dictionary(value: Attribute) -> str | None:
+    return None if isinstance(value, DictionaryAttr) else "a dictionary"
+
+
+def _is_direction(value: Attribute) -> str | None:
+    known = isinstance(value, StringAttr) and value.data in ("in", "out")
+    return None if known else '"in" or "out"'
+
+
+def _is_layout(value: Attribute) -> str | None:
+    if not isinstance(value, StringAttr):
+        return "a layout such as '16 x s8'"
+    try:
+        Elements.parse(value.data)
+    except ValueError as error:
+        return f"a layout such as '16 x s8' ({error})"
+    return None
+
+
+def _at_least(low: int) -> Check:
+    def check(value: Attribute) -> str | None:
+        match value:
+            case IntegerAttr(value=number, type=IntegerType(width=width)) if (
+                width.data == 64 and number.data >= low
+            ):
+                return None
+            case _:
+                return f"an i64 of at least {low}"
+
+    return check
+
+
+def _is_unroll(value: Attribute) -> str | None:
+    return None if isinstance(value, UnitAttr) else _at_least(1)(value)
+
+
+ARGUMENT = "argument"
+"""Place of the directives on the arguments of functions."""
+
+_COMPUTATIONS = (
+    "arith.addi, arith.subi, arith.muli, arith.andi, arith.ori, arith.xori, "
+    "arith.minsi, arith.maxsi, arith.minui, arith.maxui, arith.cmpi, arith.select, "
+    "arith.extsi, arith.extui, arith.trunci, arith.shli, arith.shrsi, arith.shrui, "
+    "arith.index_cast"
+).split(", ")
+
+
+@dataclass(frozen=True)
+class Directive:
+    """Where a directive may stand, and what its value must be."""
+
+    places: frozenset[str]
+    check: Check
+
+
+def _on(check: Check, *places: str) -> Directive:
+    return Directive(frozenset(places), check)
+
+
+DIRECTIVES: Mapping[str, Directive] = {
+    NAME: _on(_is_text, ARGUMENT, "memref.alloc"),
+    PORT: _on(_is_text, ARGUMENT, "memref.alloc"),
+    ELEMENTS: _on(_is_layout, ARGUMENT, "memref.alloc"),
+    DIRECTION: _on(_is_direction, ARGUMENT),
+    TOP: _on(_is_unit, "func.func", "hw.module"),
+    II: _on(_at_least(1), "func.func", "hw.module"),
+    LATENCY: _on(_at_least(0), "func.func", "hw.module"),
+    START: _on(
+        _at_least(0),
+        "affine.for",
+        "func.call",
+        "memref.load",
+        "memref.store",
+        *_COMPUTATIONS,
+    ),
+    PIPELINE: _on(_at_least(1), "affine.for"),
+    UNROLL: _on(_is_unroll, "affine.for"),
+    INTERFACE: _on(_is_dictionary, "builtin.module"),
+    TAPS: _on(_is_dictionary, "builtin.module"),
+    PORTS: _on(_is_dictionary, "hw.module"),
+}
+"""Every directive of the affine and hw levels."""
+
+
+def _verify(attributes: Mapping[str, Attribute], place: str, op: Operation) -> None:
+    for name, value in attributes.items():
+        if not name.startswith(PREFIX):
+            continue
+        directive = DIRECTIVES.get(name)
+        if directive is None:
+            raise FastmlError(
+                f"unknown directive '{name}'",
+                op,
+                hint=f"known are {', '.join(DIRECTIVES)}",
+            )
+        if place not in directive.places:
+            raise FastmlError(
+                f"directive '{name}' has no meaning on '{place}'",
+                op,
+                hint=f"it belongs on {', '.join(sorted(directive.places))}",
+            )
+        wanted = directive.check(value)
+        if wanted is not None:
+            raise FastmlError(f"'{name}' must be {wanted}, got {value}", op)
+
+
+def verify_directives(module: ModuleOp) -> None:
+    """Refuse unknown, misplaced and ill-typed directives; ``FastmlError`` names the op."""
+    for op in module.walk():
+        if op.attributes:
+            _verify(op.attributes, op.name, op)
+        if isinstance(op, FuncOp):
+            for index, attributes in enumerate(argument_attributes(op)):
+                _verify(attributes, ARGUMENT, op)
+                _verify_layout(op, op.body.block.args[index].type, attributes)
+        elif op.name == "memref.alloc":
+            _verify_layout(op, op.results[0].type, op.attributes)
+
+
+def _verify_layout(op: Operation, of: Attribute, attributes: Mapping[str, Attribute]) -> None:
+    """Compare the layout of a memref with its type."""
+    text = attributes.get(ELEMENTS)
+    if not isinstance(text, StringAttr) or not isinstance(of, MemRefType):
+        return
+    layout = Elements.parse(text.data)
+    if of.get_shape() != (len(layout),):
+        raise FastmlError(f"layout '{layout}' has {len(layout)} elements, not {of}", op)
+    element_type = of.get_element_type()
+    width = max(layout.container[0], 1)
+    if element_type != IntegerType(width):
+        raise FastmlError(f"layout '{layout}' needs elements of type i{width}, not {of}", op)
+
+
+def argument_attributes(function: FuncOp) -> tuple[Mapping[str, Attribute], ...]:
+    """Attributes of each argument of ``function``."""
+    if function.arg_attrs is None:
+        return tuple({} for _ in function.function_type.inputs)
+    return tuple(attributes.data for attributes in function.arg_attrs.data)
+
+
+def integer(attributes: Mapping[str, Attribute], name: str) -> int | None:
+    """Value of an integer directive, or ``None`` where it is absent."""
+    match attributes.get(name):
+        case IntegerAttr(value=value):
+            return value.data
+        case _:
+            return None
+
+
+def text(attributes: Mapping[str, Attribute], name: str) -> str | None:
+    """Value of a string directive, or ``None`` where it is absent."""
+    match attributes.get(name):
+        case StringAttr(data=data):
+            return data
+        case _:
+            return None
+
+
+def layout(attributes: Mapping[str, Attribute]) -> Elements | None:
+    """Layout of a beat, or ``None`` where it is absent."""
+    found = text(attributes, ELEMENTS)
+    return None if found is None else Elements.parse(found)

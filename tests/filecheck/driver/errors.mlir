@@ -4,7 +4,7 @@
 // RUN: not %fastml-opt %s.absent 2>&1 | %filecheck %s --check-prefix=FILE
 // RUN: rm -f %t && not %fastml-opt %s -o %t && not test -e %t
 
-// CHECK: errors.mlir:[[# @LINE + 3]]:3: error in 'arith.constant': {{.*}}
+// CHECK: error[FML-IR] {{.*}}errors.mlir:[[# @LINE + 3]]:3: 'arith.constant': {{.*}}
 // CHECK-NOT: Traceback
 func.func @odd() {
   %0 = "arith.constant"() <{value = 1 : i8}> : () -> i16

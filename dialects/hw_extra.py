@@ -136,9 +136,7 @@ class AggregateConstantOp(IRDLOperation):
             )
         for field in self.fields.data:
             if field.type != array.get_element_type():
-                raise VerifyException(
-                    f"field {field} is not of type {array.get_element_type()}"
-                )
+                raise VerifyException(f"field {field} is not of type {array.get_element_type()}")
 
 
 @irdl_op_definition
@@ -430,9 +428,7 @@ class FirMemWriteOp(IRDLOperation):
         enable: SSAValue | None = None,
         attr_dict: dict[str, Attribute] | None = None,
     ):
-        super().__init__(
-            operands=[memory, address, clk, enable, data, None], attributes=attr_dict
-        )
+        super().__init__(operands=[memory, address, clk, enable, data, None], attributes=attr_dict)
 
     def verify_(self) -> None:
         """Check address and data against the memory's type."""

@@ -90,9 +90,7 @@ RESERVED = frozenset(f"{_CPP} {_LIBRARY} {_SYSTEMVERILOG} {_VHDL} {_TCL}".split(
 def is_legal(name: str) -> bool:
     """Say whether ``name`` is an identifier in every language that is printed."""
     return (
-        len(name) <= LENGTH
-        and _LEGAL.fullmatch(name) is not None
-        and name.lower() not in RESERVED
+        len(name) <= LENGTH and _LEGAL.fullmatch(name) is not None and name.lower() not in RESERVED
     )
 
 

@@ -1,0 +1,304 @@
+"""Execute a hierarchy of `hw` modules, clock by clock and bit by bit.
+
+The module is compiled once. What is outside feedback runs as whole vectors along time;
+what is in feedback runs clock by clock in generated code.
+
+Registers without a value, memory cells that nothing wrote, and whatever else the design
+leaves undefined (division by zero, an index beyond the end) take an *arbitrary* value that
+the caller chooses by :class:`Undefined`. A result that is the same for two complementary
+choices does not depend on undefined bits; :mod:`fastml.runtime.clocked` checks that of
+every valid output.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import cast
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects.hw_checks import check_hardware
+from fastml.runtime.bits import Packer, Words, field, from_integers, to_integers
+from fastml.runtime.hw_compile import compile_netlist
+from fastml.runtime.hw_feedback import Step, generate, imports_of
+from fastml.runtime.hw_netlist import flatten
+from fastml.runtime.hw_ops import ELEMENTARY, Operand, Vector
+from fastml.runtime.hw_slots import NEVER, Component, Fields, Instruction, Program
+from fastml.runtime.trace import Integers
+
+CHUNK = 2048
+"""Cycles that are computed at once: vectors that stay in the cache."""
+
+
+class Undefined(Enum):
+    """What undefined bits are taken to be."""
+
+    ZEROS = "zeros"
+    PATTERN = "pattern"
+    """Pseudo-random bits, the same in every run."""
+    INVERSE = "inverse"
+    """The complement of ``PATTERN``."""
+
+
+def arbitrary(choice: Undefined, key: int, width: int) -> int:
+    """Return ``width`` undefined bits for the state with number ``key``."""
+    if choice is Undefined.ZEROS:
+        return 0
+    word, bits = 0, 0
+    while bits < width:
+        word |= _mix((key << 20) + bits) << bits
+        bits += 64
+    if choice is Undefined.INVERSE:
+        word = ~word
+    return word & ((1 << width) - 1)
+
+
+def _mix(value: int) -> int:
+    """Scramble 64 bits (the finaliser of SplitMix64)."""
+    mask = (1 << 64) - 1
+    value = (value * 0x9E3779B97F4A7C15 + 0x9E3779B97F4A7C15) & mask
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & mask
+    return value ^ (value >> 31)
+
+
+class HwSimulator:
+    """A compiled design: run it as often as wanted, from an undefined state each time."""
+
+    def __init__(self, module: ModuleOp, top: str, watch: Iterable[str] = ()):
+        check_hardware(module, top)
+        netlist = flatten(module, top)
+        self._program = compile_netlist(netlist, watch)
+        self.inputs = {n: netlist.nodes[i].width for n, i in netlist.inputs.items()}
+        """Width of each input port but the clock."""
+        self.watched = {n: f.width for n, f in self._program.watched.items()}
+        """Width of each output port and watched wire."""
+        self._code = _bind(self._program)
+
+    @property
+    def settle(self) -> int | None:
+        """Cycles after which no output depends on an undefined state; None: unknown."""
+        settle = self._program.settle
+        return settle if settle < NEVER else None
+
+    def run(
+        self,
+        inputs: Mapping[str, Words],
+        cycles: int,
+        undefined: Undefined = Undefined.ZEROS,
+    ) -> dict[str, Words]:
+        """Return the bits of every output and watched wire in each cycle.
+
+        A value in cycle ``t`` is the one just before the rising edge that ends the cycle.
+        """
+        run = _Run(self._program, undefined)
+        names = self._program.watched
+        found: dict[str, list[Words]] = {name: [] for name in names}
+        for start in range(0, cycles, CHUNK):
+            count = min(CHUNK, cycles - start)
+            chunk = {n: words[start : start + count] for n, words in inputs.items()}
+            env = run.chunk(self._code, chunk, count)
+            for name, fields in names.items():
+                found[name].append(_collect(fields, env, count))
+        return {
+            name: np.concatenate(parts) if parts else _collect(names[name], [], 0)
+            for name, parts in found.items()
+        }
+
+
+def simulate(
+    module: ModuleOp,
+    top: str,
+    inputs: Mapping[str, Sequence[int] | Integers],
+    cycles: int,
+    watch: Iterable[str] = (),
+    undefined: Undefined = Undefined.ZEROS,
+) -> dict[str, Integers]:
+    """Run a design once: unsigned integers a cycle in, the same for all outputs out."""
+    simulator = HwSimulator(module, top, watch)
+    words = words_of(inputs, simulator.inputs, cycles)
+    seen = simulator.run(words, cycles, undefined)
+    return {n: to_integers(w, simulator.watched[n]) for n, w in seen.items()}
+
+
+def words_of(
+    inputs: Mapping[str, Sequence[int] | Integers],
+    widths: Mapping[str, int],
+    cycles: int,
+) -> dict[str, Words]:
+    """Pack one integer a cycle for each port, and see that none is missing."""
+    if inputs.keys() != widths.keys():
+        odd = ", ".join(sorted(inputs.keys() ^ widths.keys()))
+        raise ValueError(f"inputs and ports differ in: {odd}")
+    if short := [name for name, values in inputs.items() if len(values) < cycles]:
+        raise ValueError(f"fewer than {cycles} cycles given for: {', '.join(short)}")
+    return {n: from_integers(v[:cycles], widths[n]) for n, v in inputs.items()}
+
+
+def _collect(fields: Fields, env: Sequence[Operand], count: int) -> Words:
+    packer = Packer(count, fields.width)
+    for slot, offset, width in fields.slots if count else ():
+        packer.put(env[slot.index], offset, width)
+    return packer.words()
+
+
+# Binding: instructions to functions on an environment of vectors
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """One instruction as a function on the environment."""
+
+    function: Callable[..., Operand] | None
+    special: Callable[["_Run"], None] | None
+    """For what has state: called with the run instead of ``function``."""
+    result: int
+    operands: tuple[int, ...]
+    dead: tuple[int, ...]
+    """Slots that nothing reads any more."""
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, program: Program, undefined: Undefined):
+        self.program = program
+        self.undefined = undefined
+        self.count = 0
+        self.env: list[Operand] = [slot.const or 0 for slot in program.slots]
+        self.late: dict[int, int] = {}
+        """What a register outside feedback shows next, by its slot."""
+        self.states: dict[int, tuple[list[int], list[list[int]]]] = {}
+        """Registers and memories of a component, by its number."""
+
+    def chunk(
+        self, code: Sequence[_Bound], inputs: Mapping[str, Words], count: int
+    ) -> Sequence[Operand]:
+        """Compute some cycles, on from where the last call stopped."""
+        env, self.count = self.env, count
+        for slot, width in self.program.fills:
+            value = arbitrary(self.undefined, slot.index, width)
+            env[slot.index] = np.full(count, value, object if slot.wide else np.int64)
+        for name, fields in self.program.inputs.items():
+            for slot, offset, width in fields.slots:
+                env[slot.index] = field(inputs[name], offset, width)
+        for bound in code:
+            if bound.function is not None:
+                env[bound.result] = bound.function(*[env[i] for i in bound.operands])
+            else:
+                assert bound.special is not None
+                bound.special(self)
+            for index in bound.dead:
+                env[index] = 0
+        return env
+
+    def delay(self, instruction: Instruction) -> None:
+        """Show a register's input one cycle later."""
+        slot = instruction.result
+        if (first := self.late.get(slot.index)) is None:
+            width = (slot.hi - slot.lo).bit_length()
+            first = arbitrary(self.undefined, slot.index, width)
+            if first > slot.hi:  # the same bits as a two's complement number
+                first -= 1 << width
+        value = self.env[instruction.operands[0].index]
+        late = np.empty(self.count, object if slot.wide else np.int64)
+        late[0] = first
+        if isinstance(value, int):
+            late[1:] = value
+            self.late[slot.index] = value
+        else:
+            late[1:] = value[:-1]
+            self.late[slot.index] = int(value[-1])
+        self.env[slot.index] = late
+
+    def feedback(self, component: Component, step: Step, imports: list[int]) -> None:
+        """Run a component clock by clock."""
+        key = id(component)
+        state = self.states.get(key) or self.first_state(component)
+        series = [cast(Vector, self.env[index]).tolist() for index in imports]
+        registers, exported = step(self.count, state[0], state[1], series)
+        self.states[key] = registers, state[1]
+        for index, values in zip(sorted(component.exports), exported, strict=True):
+            wide = component.exports[index].wide
+            self.env[index] = np.array(values, object if wide else np.int64)
+
+    def first_state(self, component: Component) -> tuple[list[int], list[list[int]]]:
+        registers = [
+            arbitrary(self.undefined, state.current.index, state.width)
+            for state in component.states
+        ]
+        memories = [
+            [
+                arbitrary(self.undefined, (memory.fill.index << 32) + cell, width)
+                for cell in range(memory.memory.depth)
+            ]
+            for memory in component.memories
+            for width in (memory.memory.width,)
+        ]
+        return registers, memories
+
+
+def _bind(program: Program) -> list[_Bound]:
+    """Turn instructions into functions, and note after which one each slot is dead."""
+    kept = {s.index for f in program.watched.values() for s, _, _ in f.slots}
+    last: dict[int, int] = {}
+    uses: list[tuple[int, ...]] = []
+    for number, instruction in enumerate(program.code):
+        operands = instruction.operands
+        if isinstance(instruction.param, Component):
+            operands = imports_of(instruction.param)
+        used = tuple([slot.index for slot in operands])
+        uses.append(used)
+        last.update(dict.fromkeys(used, number))
+    dead: dict[int, list[int]] = {}
+    for index, number in last.items():
+        if index not in kept and program.slots[index].const is None:
+            dead.setdefault(number, []).append(index)
+    return [
+        _bind_one(instruction, uses[number], tuple(dead.get(number, ())))
+        for number, instruction in enumerate(program.code)
+    ]
+
+
+def _bind_one(instruction: Instruction, used: tuple[int, ...], dead: tuple[int, ...]) -> _Bound:
+    result = instruction.result
+    function: Callable[..., Operand] | None = None
+    special: Callable[[_Run], None] | None = None
+    match instruction.name, instruction.param:
+        case "delay", _:
+
+            def special(run: _Run) -> None:
+                run.delay(instruction)
+
+        case "component", Component() as component:
+            step = generate(component)
+
+            def special(run: _Run) -> None:
+                run.feedback(component, step, list(used))
+
+        case "table", list() as words:
+            table = np.array(words, object if result.wide else np.int64)
+            function = table.take
+        case "widen", _:
+            function = _widen
+        case "narrow", _:
+            function = _narrow
+        case name, _:
+            function = ELEMENTARY[name].vector
+            if name == "mux" and result.wide:
+                function = _wide_mux
+    return _Bound(function, special, result.index, used, dead)
+
+
+def _widen(values: Vector) -> Vector:
+    return values.astype(object)
+
+
+def _narrow(values: Vector) -> Vector:
+    return values.astype(np.int64)
+
+
+def _wide_mux(condition: Vector, a: Operand, b: Operand) -> Vector:
+    return np.where(condition, a, b).astype(object)

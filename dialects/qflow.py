@@ -699,12 +699,13 @@ def _wide_rescale(x: Array, offset: Array, shift: Array, rounding: Rounding) -> 
     if x.dtype == object or offset.dtype == object or largest >= 1 << 60 or np.any(shift > 60):
         wide = np.asarray(shift).astype(object)
         x, offset = x.astype(object), offset.astype(object)
-        rounder = np.frompyfunc(lambda v, s: _round_one(v, s, rounding), 2, 1)
+        rounder = np.frompyfunc(lambda v, s: round_one(v, s, rounding), 2, 1)
         return rounder(x + offset, wide)
     return rescale(x, offset, shift, rounding)
 
 
-def _round_one(value: int, shift: int, rounding: Rounding) -> int:
+def round_one(value: int, shift: int, rounding: Rounding) -> int:
+    """Return ``round(value / 2**shift)``, exactly."""
     if shift == 0 or rounding is Rounding.FLOOR:
         return value >> shift
     half = 1 << (shift - 1)

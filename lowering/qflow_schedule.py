@@ -1,0 +1,216 @@
+"""Schedule a parallel design: which clock cycle every adder and element is in.
+
+Registers are placed for the whole design by arrival times: an operation goes into the
+cycle of its latest operand if it still fits before the clock edge, else into the next. A
+layer is no register boundary. Values that wait for a later one are delayed by registers
+where they are used, so that joins of unequal latency are balanced by construction.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.context import Context
+from xdsl.dialects.builtin import IntAttr, ModuleOp
+from xdsl.ir import SSAValue
+from xdsl.passes import ModulePass
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import qflow
+from fastml.dialects.array import ArrayAttr
+from fastml.dialects.qflow import FoldedAttr, channel_of
+from fastml.lowering.adder_graphs import from_attribute
+from fastml.lowering.cmvm.graph import Graph
+from fastml.lowering.delay import TARGETS, DelayModel
+
+
+class Arrival(NamedTuple):
+    """When values are ready: the cycle, and the ns since that cycle's clock edge."""
+
+    cycle: NDArray[np.int64]
+    time: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class QflowSchedule(ModulePass):
+    """Place registers for a clock period; set start cycles, latency and II."""
+
+    name = "qflow-schedule"
+
+    clock_ns: float = 5.0
+    """Clock period in ns; 0 for a combinational design of latency 0."""
+
+    target: str = "generic"
+    """Delay model: a name in ``lowering/delay.py``."""
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Schedule every graph."""
+        if self.target not in TARGETS:
+            raise FastmlError(
+                f"unknown target '{self.target}'",
+                op,
+                code="FML-TARGET",
+                hint=f"one of {', '.join(TARGETS)}",
+            )
+        delay = TARGETS[self.target] if self.clock_ns > 0 else TARGETS["none"]
+        clock = self.clock_ns if self.clock_ns > 0 else 1.0
+        for graph in op.walk():
+            if isinstance(graph, qflow.GraphOp):
+                if any(isinstance(s.architecture, FoldedAttr) for s in graph.stages):
+                    continue  # loops are scheduled where they are made
+                Scheduler(delay, delay.slack(clock)).schedule(graph)
+
+
+@dataclass
+class Scheduler:
+    """Assigns cycles in the order of the stages, as early as possible."""
+
+    delay: DelayModel
+    slack: float
+
+    def schedule(self, graph: qflow.GraphOp) -> None:
+        """Set ``cycles`` of every stage, and the graph's latency and II."""
+        arrivals = dict[SSAValue, Arrival]()
+        for argument in graph.body.block.args:
+            count = len(channel_of(argument))
+            arrivals[argument] = Arrival(np.zeros(count, np.int64), np.zeros(count))
+        for stage in graph.stages:
+            arrivals[stage.result] = arrival = self.stage(stage, arrivals)
+            stage.cycles = ArrayAttr.get(arrival.cycle)
+        outputs = graph.outputs.values()
+        last = max((int(arrivals[v].cycle.max(initial=0)) for v in outputs), default=0)
+        graph.latency = IntAttr(last)
+        graph.ii = IntAttr(1)
+
+    def stage(self, stage: qflow.StageOp, arrivals: dict[SSAValue, Arrival]) -> Arrival:
+        """Schedule one stage."""
+        sources = [arrivals[source] for source in stage.sources]
+        if isinstance(stage, qflow.DenseOp):
+            return self.dense(stage, sources[0])
+        if isinstance(stage, qflow.CombineOp):
+            return self.combine(stage, sources)
+        if isinstance(stage, qflow.RearrangeOp):
+            joined = _joined(sources)
+            index = np.asarray(stage.index.array, np.int64)
+            return Arrival(joined.cycle[index], joined.time[index])
+        latest = sources[0]
+        for source in sources[1:]:
+            latest = _latest(latest, source)
+        return self._after(latest, self.unit_delay(stage), stage)
+
+    def _after(self, ready: Arrival, delay: NDArray[np.float64], stage: qflow.StageOp) -> Arrival:
+        """Add an operation: in the same cycle if it fits, else in the next."""
+        worst = float(delay.max(initial=0.0))
+        if worst > self.slack + 1e-9:
+            raise FastmlError(
+                f"edge '{stage.edge.data}' has an operation of {worst:.2f} ns, but a clock "
+                f"period leaves {self.slack:.2f} ns",
+                stage,
+                code="FML-TARGET",
+                hint=f"use a clock period of at least {worst + self.delay.overhead:.2f} ns",
+            )
+        fits = ready.time + delay <= self.slack + 1e-9
+        cycle = np.where(fits, ready.cycle, ready.cycle + 1)
+        return Arrival(cycle, np.where(fits, ready.time + delay, delay))
+
+    def unit_delay(self, stage: qflow.StageOp) -> NDArray[np.float64]:
+        """Return the delay of each element of an elementwise stage, in ns."""
+        source = channel_of(stage.sources[0])
+        widths = np.array(source.elements.widths, np.int64)
+        if isinstance(stage, qflow.RescaleOp):
+            offset = np.where(stage.offset.array != 0, self.delay.adder(widths + 1), 0.0)
+            kept = np.maximum(widths - np.asarray(stage.shift.array, np.int64) + 1, 1)
+            rounds = stage.rounding.data is not qflow.Rounding.FLOOR
+            rounding = self.delay.lookup(np.asarray(stage.shift.array)) if rounds else 0.0
+            return offset + rounding + self.delay.round_clamp(kept)
+        if isinstance(stage, qflow.ThresholdOp):
+            levels = np.full(len(widths), stage.thresholds.array.shape[1] + 1)
+            return self.delay.comparator(widths) + self.delay.mux(levels)
+        if isinstance(stage, qflow.LookupOp):
+            return self.delay.lookup(widths)
+        assert isinstance(stage, qflow.MultiplyOp)
+        other = np.array(channel_of(stage.right).elements.widths, np.int64)
+        rows = np.ceil(np.log2(np.maximum(np.minimum(widths, other), 2)))
+        return rows * self.delay.adder(widths + other)
+
+    def dense(self, stage: qflow.DenseOp, source: Arrival) -> Arrival:
+        """Schedule the adder graph of each position."""
+        assert stage.graph is not None, "unsolved"
+        rows = stage.matrix.array.shape[0]
+        graph = from_attribute(stage.graph, rows)
+        channel = channel_of(stage.input)
+        parts, nodes = list[Arrival](), list[NDArray[np.int64]]()
+        for at in range(0, len(channel), rows):
+            block = slice(at, at + rows)
+            ready = Arrival(source.cycle[block], source.time[block])
+            outputs, cycles = self.graph(
+                graph, ready, channel.lows[block], channel.highs[block], stage
+            )
+            parts.append(outputs)
+            nodes.append(cycles)
+        stage.node_cycles = ArrayAttr.get(np.concatenate(nodes))
+        return _joined(parts)
+
+    def combine(self, stage: qflow.CombineOp, sources: list[Arrival]) -> Arrival:
+        """Schedule the adder graph of all elements together."""
+        assert stage.graph is not None, "unsolved"
+        channels = [channel_of(x) for x in stage.inputs]
+        ready = _joined(sources)
+        graph = from_attribute(stage.graph, len(ready.cycle))
+        lows = np.concatenate([c.lows for c in channels])
+        highs = np.concatenate([c.highs for c in channels])
+        outputs, cycles = self.graph(graph, ready, lows, highs, stage)
+        stage.node_cycles = ArrayAttr.get(cycles)
+        return outputs
+
+    def graph(
+        self,
+        graph: Graph,
+        ready: Arrival,
+        lows: NDArray[np.int64],
+        highs: NDArray[np.int64],
+        stage: qflow.StageOp,
+    ) -> tuple[Arrival, NDArray[np.int64]]:
+        """Schedule one adder graph; return its outputs' arrival and its nodes' cycles."""
+        grid = graph.grid(lows, highs)
+        delay = self.delay.adder(graph.full_adders(grid))
+        # one more row stands for the operand that an addition of a constant does not have
+        cycle = np.zeros(graph.n_values + 1, np.int64)
+        time = np.zeros(graph.n_values + 1)
+        cycle[: graph.n_in], time[: graph.n_in] = ready
+        for level in _levels(graph):
+            operands = _latest(
+                Arrival(cycle[graph.left[level]], time[graph.left[level]]),
+                Arrival(cycle[graph.right[level]], time[graph.right[level]]),
+            )
+            own = self._after(operands, delay[level], stage)
+            cycle[graph.n_in + level], time[graph.n_in + level] = own
+        outputs = Arrival(cycle[graph.out_id], time[graph.out_id])
+        return outputs, cycle[graph.n_in : graph.n_values]
+
+
+def _levels(graph: Graph) -> list[NDArray[np.int64]]:
+    """Return the nodes by their depth, so that each level is one array operation."""
+    depth = graph.depth[graph.n_in :]
+    order = np.argsort(depth, kind="stable")
+    starts = np.searchsorted(depth[order], np.arange(1, int(depth.max(initial=0)) + 2))
+    return [order[a:b] for a, b in pairwise(starts)]
+
+
+def _latest(left: Arrival, right: Arrival) -> Arrival:
+    """Return the later of two arrivals; the earlier one waits in a register."""
+    cycle = np.maximum(left.cycle, right.cycle)
+    time = np.maximum(
+        np.where(left.cycle == cycle, left.time, 0.0),
+        np.where(right.cycle == cycle, right.time, 0.0),
+    )
+    return Arrival(cycle, time)
+
+
+def _joined(parts: list[Arrival]) -> Arrival:
+    return Arrival(
+        np.concatenate([part.cycle for part in parts]),
+        np.concatenate([part.time for part in parts]),
+    )

@@ -1,0 +1,106 @@
+"""Choose architectures and solve every constant matrix as an adder graph."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+
+from fastml.dialects import qflow
+from fastml.dialects.array import Array
+from fastml.dialects.qflow import ParallelAttr, channel_of
+from fastml.lowering.adder_graphs import to_attribute
+from fastml.lowering.cmvm.graph import Graph
+from fastml.lowering.cmvm.greedy import solve
+from fastml.lowering.cmvm.problem import Problem
+
+
+@dataclass(frozen=True)
+class QflowSolve(ModulePass):
+    """Make every stage without an architecture parallel; solve the parallel matrices.
+
+    Each solution is proved equal to its matrix before it is stored.
+    """
+
+    name = "qflow-solve"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Visit every stage."""
+        for stage in op.walk():
+            if not isinstance(stage, qflow.StageOp):
+                continue
+            if stage.architecture is None:
+                stage.architecture = ParallelAttr()
+            if not isinstance(stage.architecture, ParallelAttr):
+                continue
+            if isinstance(stage, qflow.DenseOp):
+                stage.graph = to_attribute(solve_dense(stage))
+            elif isinstance(stage, qflow.CombineOp):
+                stage.graph = to_attribute(solve_combine(stage))
+
+
+def solve_dense(stage: qflow.DenseOp) -> Graph:
+    """Solve a dense stage for the union of the ranges over its positions."""
+    source, matrix = channel_of(stage.input), stage.matrix.array
+    rows = matrix.shape[0]
+    low = source.lows.reshape(-1, rows).min(axis=0)
+    high = source.highs.reshape(-1, rows).max(axis=0)
+    problem = Problem.of(matrix, low, high, bias=stage.bias.array)
+    graph = solve(problem)
+    problem.prove(graph)
+    return graph
+
+
+def solve_combine(stage: qflow.CombineOp) -> Graph:
+    """Solve an elementwise stage: one small problem for each kind of element, repeated."""
+    channels = [channel_of(x) for x in stage.inputs]
+    lows = np.stack([c.lows for c in channels])
+    highs = np.stack([c.highs for c in channels])
+    coefficients, bias = stage.coefficients.array, stage.bias.array
+    solved = dict[tuple[int, ...], Graph]()
+    parts = list[Graph]()
+    for element in range(len(bias)):
+        column = coefficients[:, element].tolist()
+        key = (*column, int(bias[element]), *lows[:, element], *highs[:, element])
+        if key not in solved:
+            problem = Problem.of(
+                coefficients[:, element : element + 1],
+                lows[:, element],
+                highs[:, element],
+                bias=bias[element : element + 1],
+            )
+            solved[key] = solve(problem)
+            problem.prove(solved[key])
+        parts.append(solved[key])
+    return _side_by_side(parts, len(channels))
+
+
+def _side_by_side(parts: list[Graph], operands: int) -> Graph:
+    """Join one graph for each element; operand ``k`` of element ``i`` is input ``k * n + i``."""
+    count = len(parts)
+    start = operands * count
+    offsets = start + np.cumsum([0] + [part.n_nodes for part in parts[:-1]])
+
+    def moved(ids: Array, element: int) -> Array:
+        inputs = ids * count + element
+        nodes = ids - operands + offsets[element]
+        return np.where(ids < 0, -1, np.where(ids < operands, inputs, nodes)).astype(np.int32)
+
+    def joined(name: str) -> Array:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    def joined_ids(name: str) -> Array:
+        return np.concatenate([moved(getattr(p, name), i) for i, p in enumerate(parts)])
+
+    return Graph(
+        start,
+        joined_ids("left"),
+        joined_ids("right"),
+        joined("shift"),
+        joined("op"),
+        joined("constant"),
+        joined_ids("out_id"),
+        joined("out_shift"),
+        joined("out_constant"),
+    )

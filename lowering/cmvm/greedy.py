@@ -1,0 +1,233 @@
+"""Solve constant matrices greedily: signed digits, two-term sharing, flat trees.
+
+A few variants of the search, which differ in the order in which patterns are shared and
+in whether columns are first written as differences, are solved and the cheapest answer
+is kept. How many is a matter of the problem's size and budget, never of the clock.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastml.lowering.cmvm.csd import csd
+from fastml.lowering.cmvm.differences import differences
+from fastml.lowering.cmvm.graph import Graph
+from fastml.lowering.cmvm.integers import Integers, narrowed, trailing_zeros, widths
+from fastml.lowering.cmvm.problem import Problem
+from fastml.lowering.cmvm.sharing import Policy, Sharing
+from fastml.lowering.cmvm.trees import Builder, Term
+
+EXTRA_DEPTH = 2
+"""Levels by which sharing may make a graph deeper than the flattest trees."""
+
+_DIGITS = 100_000
+"""Signed digits that one unit of budget recodes into adders."""
+_DISTANCES = 20_000_000
+"""Matrix entries times columns up to which column differences are searched."""
+_DIFFERENCE_BITS = 40
+"""Bits of weights up to which they are."""
+_LATEST = 64
+"""Levels by which inputs are told apart; later ones count as that late."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to search."""
+
+    policy: Policy
+    differences: int = 1
+    """Edges on the longest path of the tree of column differences, 1 for no tree."""
+
+
+VARIANTS = (
+    Variant(Policy(base=4, overlap=True, width=1)),
+    Variant(Policy(base=0, overlap=True, depth=-1), differences=2),
+    Variant(Policy(base=16, overlap=True, depth=-1), differences=3),
+    Variant(Policy(base=2, overlap=True, depth=-1)),
+    Variant(Policy(base=4, overlap=True, noise=1)),
+    Variant(Policy(base=1, depth=-64, width=1), differences=2),
+)
+"""What one unit of budget pays for, in this order, for a small matrix."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The distinct columns of a matrix, up to sign and shift, and their use.
+
+    Output ``j`` is ``+-(distinct column of[j] << shift[j]) + bias[j]``.
+    """
+
+    matrix: Integers
+    of: list[int]
+    shift: list[int]
+    negative: list[bool]
+    bias: list[int]
+
+
+def solve(problem: Problem) -> Graph:
+    """Fill the solver's seam; see the module.
+
+    Honours ranges, steps, arrival times, cost model, budget and seed. Ignores demanded
+    bits, quantisers and deadlines: all bits are computed, as early as this search can.
+    """
+    matrix, bias = problem.fold(problem.matrix, problem.bias)
+    columns = _distinct(matrix, bias)
+    levels = _levels(problem)
+    digits = int(np.count_nonzero(csd(columns.matrix)))
+    best: tuple[tuple[bool, float, int], Graph] | None = None
+    small = columns.matrix.size * columns.matrix.shape[1] <= _DISTANCES
+    narrow = bool(np.all(np.abs(matrix) < 1 << _DIFFERENCE_BITS))
+    for variant in _variants(problem.budget, digits, problem.seed):
+        if variant.differences > 1 and not (small and narrow):
+            variant = replace(variant, differences=1)
+        spans = list(zip(problem.low.tolist(), problem.high.tolist(), strict=True))
+        builder = Builder(levels, spans)
+        limit, outputs = _solve(builder, columns, variant)
+        graph = builder.graph(outputs)
+        used = [t.value for t in outputs if isinstance(t, Term)]
+        depth = max((builder.level[v] for v in used), default=0)
+        key = (depth > limit, _cost(problem, graph), depth)
+        if best is None or key < best[0]:
+            best = key, graph
+    assert best is not None
+    return best[1]
+
+
+def _cost(problem: Problem, graph: Graph) -> float:
+    cost, model = graph.cost(problem.grid(graph)), problem.cost
+    return model.adder * cost.adders + model.bit * cost.bits
+
+
+def _variants(budget: int, digits: int, seed: int) -> Iterator[Variant]:
+    """Choose the variants that a budget pays for: at least one, at most 6 a unit."""
+    affordable = budget * _DIGITS // max(digits, 1)
+    count = max(1, min(affordable, budget * len(VARIANTS)))
+    if budget > 0:
+        count = max(count, 2)
+    for i in range(count):
+        variant = VARIANTS[i % len(VARIANTS)]
+        noise = variant.policy.noise + (i // len(VARIANTS) and i) + seed
+        yield replace(variant, policy=replace(variant.policy, noise=noise))
+
+
+def _levels(problem: Problem) -> list[int]:
+    """Return how many adders later than the earliest input each one arrives."""
+    bits = widths(problem.low, problem.high)
+    typical = int(np.median(bits)) + 2 if len(bits) else 1
+    unit = float(problem.cost.delay.adder(typical))
+    if unit == 0 or not len(bits):
+        return [0] * len(bits)
+    late = np.ceil((problem.arrival - problem.arrival.min()) / unit - 1e-9)
+    return [int(v) for v in np.minimum(late, _LATEST)]
+
+
+def _distinct(matrix: Integers, bias: Integers) -> _Columns:
+    """Find the columns that are equal up to sign and a power of two."""
+    joint = np.bitwise_or.reduce(matrix, axis=0, initial=0)
+    shifts = np.where(joint == 0, 0, trailing_zeros(joint))
+    odd = matrix >> shifts
+    leading = np.vstack([odd, np.ones_like(joint)])
+    first = np.argmax(leading != 0, axis=0)
+    negative = leading[first, np.arange(len(joint))] < 0
+    odd = np.where(negative, -odd, odd)
+    known: dict[bytes, int] = {}
+    of = [known.setdefault(column.tobytes(), len(known)) for column in odd.T]
+    chosen = [of.index(k) for k in range(len(known))]
+    return _Columns(odd[:, chosen], of, shifts.tolist(), negative.tolist(), bias.tolist())
+
+
+def _solve(builder: Builder, columns: _Columns, variant: Variant) -> tuple[int, list[Term | int]]:
+    """Solve one variant; return the depth that is wanted, and the outputs."""
+    matrix, values = columns.matrix, list(range(builder.n_in))
+    weight = _weight(builder, matrix, values).max(initial=1)
+    constant = any(columns.bias)
+    limit = int(weight - 1 + constant).bit_length() + EXTRA_DEPTH
+    if variant.differences > 1 and matrix.shape[1] > 1:
+        edges, paths = differences(matrix, variant.differences)
+        sums = _share(builder, edges, values, variant.policy, None)
+        terms = [builder.total(s, 0, 0, signed=True) for s in sums]
+        matrix, values = _as_inputs(terms, paths)
+    sums = _share(builder, matrix, values, variant.policy, limit)
+    return limit, _outputs(builder, columns, sums)
+
+
+def _weight(builder: Builder, matrix: Integers, values: list[int]) -> NDArray[np.int64]:
+    """Return ``sum(2**level)`` over each column's digits: the room that it takes."""
+    digits = np.count_nonzero(csd(matrix), axis=0).astype(object)
+    ready = np.array([1 << builder.level[v] for v in values], object)
+    return np.asarray((digits * ready[:, None]).sum(axis=0), object)
+
+
+def _as_inputs(terms: list[Term | int], paths: Integers) -> tuple[Integers, list[int]]:
+    """Turn a matrix over signed and shifted terms into one over their values."""
+    rows: dict[int, Integers] = {}
+    for term, path in zip(terms, paths, strict=True):
+        if isinstance(term, Term):
+            row = path << term.shift
+            row = -row if term.negative else row
+            rows[term.value] = rows.get(term.value, 0) + row
+    if not rows:
+        return np.zeros((0, paths.shape[1]), np.int64), []
+    return np.stack(list(rows.values())), list(rows)
+
+
+def _share(
+    builder: Builder,
+    matrix: Integers,
+    values: list[int],
+    policy: Policy,
+    limit: int | None,
+) -> list[list[Term]]:
+    """Share patterns of the columns; return the terms that each one still sums.
+
+    A column's depth is limited to ``limit``, or to one more than the least possible.
+    """
+    least = [int(w - 1).bit_length() if w else 0 for w in _weight(builder, matrix, values)]
+    spans = [builder.span[v] for v in values]
+    lows, highs = (np.array([s[k] for s in spans], object) for k in (0, 1))
+    sharing = Sharing(
+        csd(matrix),
+        [builder.level[v] for v in values],
+        [n + 1 if limit is None else max(n, limit) for n in least],
+        widths(narrowed(lows), narrowed(highs)).tolist(),
+        policy,
+    )
+    sharing.run()
+    ids = list(values)
+    for u, v, shift, negate in sharing.nodes:
+        ids.append(builder.node(ids[u], ids[v], shift, int(negate)))
+    return [
+        [Term(ids[v], shift, negative) for v, shift, negative in terms]
+        for terms in sharing.remaining()
+    ]
+
+
+def _outputs(builder: Builder, columns: _Columns, sums: list[list[Term]]) -> list[Term | int]:
+    """Sum up every column, a bias with it where the column has one use."""
+    alone = [columns.of.count(k) == 1 for k in range(len(sums))]
+    jobs: list[tuple[list[Term], int]] = []
+    for j, k in enumerate(columns.of):
+        if alone[k]:
+            terms = [
+                Term(t.value, t.shift + columns.shift[j], t.negative ^ columns.negative[j])
+                for t in sums[k]
+            ]
+            jobs.append((terms, columns.bias[j]))
+        else:
+            jobs.append((sums[k], 0))
+    depth = max((builder.room_for(*job, signed=False) for job in jobs), default=0)
+    outputs: list[Term | int] = []
+    for j, (terms, constant) in enumerate(jobs):
+        signed = not alone[columns.of[j]]
+        total = builder.total(terms, constant, depth, signed)
+        if signed and isinstance(total, Term):
+            shift, flip = total.shift + columns.shift[j], columns.negative[j]
+            total = Term(total.value, shift, total.negative ^ flip)
+            if columns.bias[j] or total.negative:
+                total = builder.add_constant(total, columns.bias[j])
+        elif signed:
+            total = columns.bias[j]
+        outputs.append(total)
+    return outputs

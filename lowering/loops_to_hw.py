@@ -1,0 +1,384 @@
+"""Lower a function with loops to counters, memories and a pipelined datapath.
+
+Time inside of the body of a loop is counted from the start of the iteration. A value lives
+in free-running registers from its cycle on, so that iterations overlap; what one iteration
+hands to the next passes registers likewise. A value of an outer loop is held in a register
+of its own while the inner ones run. The input beat is held from its cycle on until the next
+one; elements of outputs and of local memories are registers that a store enables.
+"""
+
+from dataclasses import dataclass, field
+from itertools import count
+
+from xdsl.dialects import affine, arith, hw, memref
+from xdsl.dialects.builtin import IndexType, IntegerAttr, MemRefType
+from xdsl.ir import Block, Operation, SSAValue
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import directives
+from fastml.dialects.elements import width_of
+from fastml.lowering.arith_to_comb import PREDICATES, build_arith, width_of_type
+from fastml.lowering.constants import constant_words
+from fastml.lowering.hw_builder import Netlist, Wire, index_width, signed
+from fastml.lowering.hw_materialise import Output, materialise
+from fastml.lowering.index_expressions import Linear, Loop
+from fastml.lowering.loop_control import (
+    Control,
+    build_control,
+    scaled_count,
+    terms_of,
+)
+from fastml.lowering.schedule_facts import (
+    ANYTIME,
+    Edge,
+    FunctionSchedule,
+    argument_edges,
+    edge_of,
+    is_access,
+    is_load,
+)
+
+
+@dataclass(eq=False)
+class _Scope:
+    """The body of a loop, or of the function."""
+
+    loop: Loop | None
+    parent: "_Scope | None"
+    anchors: dict[int, Wire]
+    """Signals that are set in a known cycle of every iteration."""
+
+    def offset_from(self, outer: Loop) -> tuple[int, int]:
+        """Return the first and the last cycle of ``outer``'s iteration that is cycle 0 here."""
+        first = last = 0
+        loop = self.loop
+        while loop is not outer:
+            assert loop is not None
+            first += loop.start
+            last += loop.start + (loop.trips - 1) * loop.interval
+            loop = loop.parent
+        return first, last
+
+
+@dataclass
+class _Memory:
+    """Registers of a memref's elements, and what is stored to them."""
+
+    edge: Edge
+    registers: list[Wire]
+    writes: list[list[tuple[Wire, Wire]]]
+    """For each element, enables and data."""
+    state: bool = True
+    following: list[Wire] = field(default_factory=list[Wire])
+
+
+class LoopLowering:
+    """Lower one function."""
+
+    def __init__(self, facts: FunctionSchedule, netlist: Netlist):
+        self.facts = facts
+        self.netlist = netlist
+        self.values: dict[SSAValue, tuple[Wire, _Scope]] = {}
+        self.controls: dict[Loop, Control] = {}
+        self.memories: dict[SSAValue, _Memory] = {}
+        self.arriving: dict[SSAValue, list[Wire]] = {}
+        self.carried: dict[SSAValue, Wire] = {}
+        self.held: dict[SSAValue, Wire] = {}
+        ports = {edge.port for _, edge in argument_edges(facts.function)}
+        self.start_port = _unused("valid", ports)
+        self.done_port = _unused("done", ports)
+        self.done = netlist.constant(0, 1)
+
+    def module(self) -> hw.HWModuleOp:
+        """Lower the function to a module of its own."""
+        function, netlist = self.facts.function, self.netlist
+        netlist.location = function.location
+        start = netlist.input(self.start_port, 1)
+        beats = [
+            netlist.input(edge.port or "", edge.elements.total_width)
+            for _, edge in argument_edges(function)
+            if not edge.output
+        ]
+        memories = self.build(start, beats)
+        outputs = [
+            Output(edge.port or "", netlist.concat(memories[value][::-1]))
+            for value, edge in argument_edges(function)
+            if edge.output
+        ]
+        return materialise(
+            netlist,
+            self.facts.name,
+            [start, *beats],
+            [Output(self.done_port, self.done), *outputs],
+            clocked=True,
+            location=function.location,
+        )
+
+    def build(self, start: Wire, beats: list[Wire]) -> dict[SSAValue, list[Wire]]:
+        """Build the logic; return the elements of the outputs."""
+        inputs = iter(beats)
+        for value, edge in argument_edges(self.facts.function):
+            if edge.port is None:
+                raise FastmlError(f"argument has no '{directives.PORT}'", self.facts.function)
+            if edge.output:
+                self.memories[value] = self.memory(edge)
+            else:
+                self.capture(value, edge, next(inputs), start)
+        top = _Scope(None, None, {self.facts.arrival: start})
+        self.body(self.facts.function.body.block, top)
+        for memory in self.memories.values():
+            if memory.state:
+                self.close(memory)
+        self.netlist.location = self.facts.function.location
+        self.done = self.pulse_at(top, self.facts.finish)
+        return {
+            value: self.memories[value].following
+            for value, edge in argument_edges(self.facts.function)
+            if edge.output
+        }
+
+    # Memories
+
+    def memory(self, edge: Edge) -> _Memory:
+        """Create the registers of a memref."""
+        registers = [self.register(width) for width in edge.elements.widths]
+        return _Memory(edge, registers, [[] for _ in registers])
+
+    def register(self, width: int) -> Wire:
+        """Return a data register; width 0 needs none."""
+        return self.netlist.state(width, None) if width else self.netlist.constant(0, 0)
+
+    def close(self, memory: _Memory) -> None:
+        """Let the registers take what is stored."""
+        for register, writes in zip(memory.registers, memory.writes, strict=True):
+            following = register
+            for enable, data in writes:
+                following = self.netlist.mux(enable, data, following)
+            if register.width:
+                self.netlist.connect(register, following)
+            memory.following.append(following)
+
+    def capture(self, value: SSAValue, edge: Edge, beat: Wire, start: Wire) -> None:
+        """Hold an input beat until the next one."""
+        layout = list(zip(edge.elements.offsets, edge.elements.widths, strict=True))
+        self.arriving[value] = [self.netlist.element(beat, low, width) for low, width in layout]
+        held = self.register(beat.width)
+        if held.width:
+            self.netlist.connect(held, beat, start)
+        elements = [self.netlist.element(held, low, width) for low, width in layout]
+        self.memories[value] = _Memory(edge, elements, [], state=False)
+
+    # Time
+
+    def pulse_at(self, scope: _Scope, time: int) -> Wire:
+        """Return a signal that is set in cycle ``time`` of every iteration."""
+        known = max(at for at in scope.anchors if at <= time)
+        return self.netlist.delay(scope.anchors[known], time - known, reset=True)
+
+    def flag_at(self, flag: Wire, loop: Loop, time: int) -> Wire:
+        """Return what holds throughout an iteration's interval, in cycle ``time`` of it."""
+        return self.netlist.delay(flag, max(time - loop.interval + 1, 0))
+
+    def index_at(self, linear: Linear, width: int, scope: _Scope, time: int) -> Wire:
+        """Return an index modulo ``2**width`` in cycle ``time`` of ``scope``'s iteration."""
+        netlist, offset = self.netlist, linear.constant
+        total: Wire | None = None
+        for term in terms_of(linear, self.controls):
+            fastest = term.chain[-1].loop
+            wire = scaled_count(netlist, term.chain, term.factor, offset, width)
+            _, last = scope.offset_from(fastest)
+            wire = self.flag_at(wire, fastest, last + time)
+            total, offset = wire if total is None else netlist.add(total, wire), 0
+        return netlist.constant(offset, width) if total is None else total
+
+    def value_at(self, value: SSAValue, scope: _Scope, time: int) -> Wire:
+        """Return ``value`` in cycle ``time`` of ``scope``'s iteration."""
+        if value in self.carried:
+            return self.carried_at(value, scope, time)
+        wire, home = self.values[value]
+        cycle = self.facts.cycles.get(value, ANYTIME)
+        if cycle == ANYTIME:
+            return wire
+        if home is scope:
+            return self.netlist.delay(wire, time - cycle)
+        held = self.held.get(value)
+        if held is None:
+            held = self.held[value] = self.netlist.state(wire.width, None)
+            self.netlist.connect(held, wire, self.pulse_at(home, cycle))
+        return held
+
+    def carried_at(self, value: SSAValue, scope: _Scope, time: int) -> Wire:
+        """Return what the iteration before handed on, or the initial value."""
+        loop, parent = scope.loop, scope.parent
+        assert loop is not None
+        assert parent is not None
+        position = loop.op.body.block.args.index(value) - 1
+        init = self.value_at(loop.op.inits[position], parent, loop.start + time)
+        if loop.trips == 1:
+            return init
+        distance = loop.interval + time - self.yield_cycle(loop, position)
+        assert distance >= 1, "the schedule was checked"
+        before = self.netlist.delay(self.carried[value], distance - 1)
+        first = self.flag_at(self.controls[loop].first, loop, time)
+        return self.netlist.mux(first, init, before)
+
+    def yield_cycle(self, loop: Loop, position: int) -> int:
+        """Return the cycle of an iteration in which what it hands on is there."""
+        end = loop.start + (loop.trips - 1) * loop.interval
+        return self.facts.cycles[loop.op.results[position]] - end
+
+    # Operations
+
+    def body(self, block: Block, scope: _Scope) -> None:
+        """Lower the operations of a block."""
+        for op in block.ops:
+            self.netlist.location = op.location
+            if isinstance(op, affine.ForOp):
+                self.loop(op, scope)
+            elif is_access(op):
+                self.access(op, scope)
+            elif isinstance(op, memref.AllocOp):
+                self.memories[op.memref] = self.memory(edge_of(op.memref, op))
+            elif isinstance(op, arith.ConstantOp):
+                self.constant(op, scope)
+            elif op.results and not isinstance(op.results[0].type, IndexType | MemRefType):
+                self.compute(op, scope)
+
+    def constant(self, op: arith.ConstantOp, scope: _Scope) -> None:
+        """Lower a constant; an index has no wire."""
+        if not isinstance(op.result.type, IndexType):
+            assert isinstance(op.value, IntegerAttr)
+            width = width_of_type(op.result, op)
+            wire = self.netlist.constant(op.value.value.data, width)
+            self.values[op.result] = wire, scope
+
+    def compute(self, op: Operation, scope: _Scope) -> None:
+        """Lower arithmetic."""
+        (result,) = op.results
+        time = self.facts.cycles.get(result, 0)
+        if isinstance(op.operands[0].type, IndexType):
+            wire = self.of_index(op, scope, time)
+        else:
+            operands = [self.value_at(operand, scope, time) for operand in op.operands]
+            wire = build_arith(self.netlist, op, operands)
+        self.values[result] = wire, scope
+
+    def of_index(self, op: Operation, scope: _Scope, time: int) -> Wire:
+        """Build what computes a number from loop counters."""
+        indices = [self.facts.indices.of(operand, op) for operand in op.operands]
+        match op:
+            case arith.IndexCastOp():
+                width = width_of_type(op.result, op)
+                return self.index_at(indices[0], width, scope, time)
+            case arith.CmpiOp():
+                bounds = [bound for index in indices for bound in index.bounds]
+                width = width_of(min(bounds), max(bounds))[0] + 1
+                a, b = (self.index_at(index, width, scope, time) for index in indices)
+                return self.netlist.icmp(PREDICATES[op.predicate.value.data], a, b)
+            case _:
+                raise FastmlError("loop counters can be compared or cast, not this", op)
+
+    def access(self, op: Operation, scope: _Scope) -> None:
+        """Lower a load or a store."""
+        time = self.facts.times[op]
+        address = self.facts.indices.address(op)
+        if is_load(op):
+            self.values[op.results[0]] = self.load(op, address, scope, time), scope
+        else:
+            self.store(op, address, scope, time)
+
+    def load(self, op: Operation, address: Linear, scope: _Scope, time: int) -> Wire:
+        """Read an element; one that varies is selected among all."""
+        source = op.operands[0]
+        width = width_of_type(op.results[0], op)
+        if isinstance(source.owner, memref.GetGlobalOp):
+            return self.look_up(source.owner, address, width, scope, time)
+        memory = self.memories[source]
+        elements = memory.registers
+        if source in self.arriving and scope.loop is None and time == self.facts.arrival:
+            elements = self.arriving[source]
+        layout = memory.edge.elements
+        if not address.factors:
+            at = address.constant
+            return self.netlist.extend(elements[at], width, sign=layout.signed[at])
+        stored, sign = layout.container
+        if stored == 0:
+            return self.netlist.constant(0, width)
+        wide = [
+            self.netlist.extend(wire, stored, sign=own)
+            for wire, own in zip(elements, layout.signed, strict=True)
+        ]
+        index = self.index_at(address, index_width(len(wide)), scope, time)
+        return self.netlist.extend(self.netlist.select(wide, index), width, sign=sign)
+
+    def look_up(
+        self, op: memref.GetGlobalOp, address: Linear, width: int, scope: _Scope, time: int
+    ) -> Wire:
+        """Read a constant memory, no wider than its contents."""
+        words = [signed(word & ((1 << width) - 1), width) for word in constant_words(op)]
+        narrow, sign = width_of(min(words), max(words))
+        index = self.index_at(address, index_width(len(words)), scope, time)
+        word = self.netlist.lookup(words, index, narrow)
+        return self.netlist.extend(word, width, sign=sign)
+
+    def store(self, op: Operation, address: Linear, scope: _Scope, time: int) -> None:
+        """Enable the registers of the elements that may be meant."""
+        memory = self.memories[op.operands[1]]
+        value = self.value_at(op.operands[0], scope, time)
+        pulse = self.pulse_at(scope, time)
+        width = index_width(len(memory.registers))
+        at = self.index_at(address, width, scope, time) if address.factors else None
+        low, high = address.bounds
+        for element in range(low, high + 1):
+            register = memory.registers[element]
+            enable = pulse
+            if at is not None:
+                here = self.netlist.icmp("eq", at, self.netlist.constant(element, width))
+                enable = self.netlist.and_(pulse, here)
+            data = self.netlist.extract(value, 0, register.width)
+            memory.writes[element].append((enable, data))
+
+    def loop(self, op: affine.ForOp, scope: _Scope) -> None:
+        """Lower a loop: its counters, unless they are part of an outer odometer; its body."""
+        loop = self.facts.loops[op]
+        if loop not in self.controls:
+            begin = self.pulse_at(scope, loop.start)
+            chain = _odometer(loop, self.facts)
+            for control in build_control(self.netlist, chain, begin):
+                self.controls[control.loop] = control
+        control = self.controls[loop]
+        inner = _Scope(loop, scope, {0: control.pulse})
+        arguments, results = op.body.block.args[1:], list(op.results)
+        for argument, init in zip(arguments, op.inits, strict=True):
+            width = width_of_type(init, op)
+            self.carried[argument] = self.netlist.state(width, None)
+        self.body(op.body.block, inner)
+        last = op.body.block.last_op
+        assert isinstance(last, affine.YieldOp)
+        end = loop.start + (loop.trips - 1) * loop.interval
+        for position, yielded in enumerate(last.arguments):
+            wire = self.value_at(yielded, inner, self.yield_cycle(loop, position))
+            self.netlist.connect(self.carried[arguments[position]], wire)
+            self.values[results[position]] = wire, scope
+        for time, anchor in inner.anchors.items():
+            final = self.flag_at(control.last, loop, time)
+            scope.anchors[end + time] = self.netlist.and_(anchor, final)
+
+
+def _odometer(loop: Loop, facts: FunctionSchedule) -> list[Loop]:
+    """Return the chain of loops that share one timing, from ``loop`` inwards."""
+    chain = [loop]
+    while True:
+        nested = [op for op in chain[-1].op.body.block.ops if isinstance(op, affine.ForOp)]
+        if len(nested) != 1:
+            return chain
+        inner = facts.loops[nested[0]]
+        if inner.start != 0 or inner.span != chain[-1].interval:
+            return chain
+        chain.append(inner)
+
+
+def _unused(name: str, taken: set[str | None]) -> str:
+    """Return ``name``, or the first numbered one that no port has."""
+    candidates = (name if n == 0 else f"{name}_{n}" for n in count())
+    return next(candidate for candidate in candidates if candidate not in taken)

@@ -34,9 +34,7 @@ class Instrumentation:
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     finished: list[ModulePass] = field(default_factory=list[ModulePass], init=False)
     running: ModulePass | None = field(default=None, init=False)
-    _seconds: list[tuple[str, float]] = field(
-        default_factory=list[tuple[str, float]], init=False
-    )
+    _seconds: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]], init=False)
     _since: float = field(default_factory=perf_counter, init=False)
     _before: str = field(default="", init=False)
 

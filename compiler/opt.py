@@ -133,14 +133,14 @@ class FastmlOpt(xDSLOptMain):
                 self.available_passes, args.passes, self.instrumentation
             )
         except (ValueError, ArgSpecParseError) as error:
-            raise UsageError(f"error in -p: {error}{self.near_misses()}") from error
+            raise UsageError(f"error[FML-USAGE] -p: {error}{self.near_misses()}") from error
 
     def near_misses(self) -> str:
         """Suggest passes whose names resemble those that do not exist."""
         words = "".join(c if c.isalnum() or c == "-" else " " for c in self.args.passes)
         lost = [w for w in words.split() if w not in self.available_passes]
         near = [n for w in lost for n in get_close_matches(w, self.available_passes, 1)]
-        return f"; did you mean {', '.join(near)}?" if near else ""
+        return f"; fix: did you mean {', '.join(near)}?" if near else ""
 
     def apply_passes(self, prog: ModuleOp) -> None:
         """Run the pipeline; leave a reproducer of what fails."""
@@ -191,7 +191,7 @@ class FastmlOpt(xDSLOptMain):
         try:
             return super().prepare_input()
         except ValueError as error:
-            raise UsageError(f"error: {error}") from error
+            raise UsageError(f"error[FML-USAGE] {error}") from error
 
     def list_passes(self) -> None:
         """Describe every pass, ours first."""
@@ -248,7 +248,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except (DiagnosticException, ParseError, OSError, UnicodeDecodeError) as error:
         if debug:
             raise
-        print(error, file=sys.stderr)
+        code = "" if isinstance(error, DiagnosticException) else "error[FML-FILE] "
+        print(f"{code}{error}", file=sys.stderr)
         return 2
     except CompilerFailure as error:
         if debug:

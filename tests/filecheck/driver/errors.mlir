@@ -11,6 +11,6 @@ func.func @odd() {
   func.return
 }
 
-// PASS: error in -p: {{.*}}'qflow-to-affin'{{.*}}; did you mean qflow-to-affine?
-// OPTION: error in -p: {{.*}}"nothing"
-// FILE: No such file or directory: '{{.*}}errors.mlir.absent'
+// PASS: error[FML-USAGE] -p: {{.*}}'qflow-to-affin'{{.*}}; fix: did you mean qflow-to-affine?
+// OPTION: error[FML-USAGE] -p: {{.*}}"nothing"
+// FILE: error[FML-FILE] {{.*}}No such file or directory: '{{.*}}errors.mlir.absent'

@@ -1,0 +1,512 @@
+"""Values and cycles of the affine interpreter, against definitions on Python integers."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from xdsl.context import Context
+from xdsl.dialects.affine import Affine
+from xdsl.dialects.arith import Arith
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.func import Func
+from xdsl.dialects.memref import MemRef
+from xdsl.dialects.scf import Scf
+
+from fastml.compiler.support.diagnostics import FastmlError, LocatingParser
+from fastml.runtime.affine import Program, evaluate, simulate
+from fastml.runtime.trace import Integers, Stimulus, back_to_back
+
+
+def parse(text: str) -> ModuleOp:
+    context = Context()
+    for dialect in (Affine, Arith, Builtin, Func, MemRef, Scf):
+        context.load_dialect(dialect)
+    module = LocatingParser(context, text, "test.mlir").parse_module()
+    return module
+
+
+def argument(name: str, direction: str, count: int, element: str) -> str:
+    layout = f"{count} x {element}" if count > 1 else element
+    return (
+        f"%{name} : memref<{count}xi{element[1:]}> "
+        f'{{fastml.name = "{name}", fastml.port = "{name}", fastml.elements = "{layout}", fastml.direction = "{direction}"}}'
+    )
+
+
+def top(arguments: Sequence[str], body: str, ii: int = 1, latency: int = 0) -> str:
+    return (
+        f"func.func @top({', '.join(arguments)}) attributes "
+        f"{{fastml.top, fastml.ii = {ii} : i64, fastml.latency = {latency} : i64}} "
+        f"{{\n{body}\nfunc.return\n}}\n"
+    )
+
+
+def signed(value: int, width: int) -> int:
+    return (value & ((1 << width) - 1)) - ((value >> (width - 1) & 1) << width)
+
+
+def low(value: int, width: int) -> int:
+    return value & ((1 << width) - 1)
+
+
+# Each operation by its definition, on bit patterns read as unsigned; the width is that of
+# the operands. ``None``: the result is undefined.
+Definition = Callable[[int, int, int], int | None]
+BINARY: dict[str, Definition] = {
+    "addi": lambda a, b, w: low(a + b, w),
+    "subi": lambda a, b, w: low(a - b, w),
+    "muli": lambda a, b, w: low(a * b, w),
+    "andi": lambda a, b, w: a & b,
+    "ori": lambda a, b, w: a | b,
+    "xori": lambda a, b, w: a ^ b,
+    "minsi": lambda a, b, w: low(min(signed(a, w), signed(b, w)), w),
+    "maxsi": lambda a, b, w: low(max(signed(a, w), signed(b, w)), w),
+    "minui": lambda a, b, w: min(a, b),
+    "maxui": lambda a, b, w: max(a, b),
+    "shli": lambda a, b, w: low(a << b, w) if b < w else None,
+    "shrsi": lambda a, b, w: low(signed(a, w) >> b, w) if b < w else None,
+    "shrui": lambda a, b, w: a >> b if b < w else None,
+}
+COMPARE: dict[str, Definition] = {
+    "eq": lambda a, b, w: int(a == b),
+    "ne": lambda a, b, w: int(a != b),
+    "slt": lambda a, b, w: int(signed(a, w) < signed(b, w)),
+    "sle": lambda a, b, w: int(signed(a, w) <= signed(b, w)),
+    "sgt": lambda a, b, w: int(signed(a, w) > signed(b, w)),
+    "sge": lambda a, b, w: int(signed(a, w) >= signed(b, w)),
+    "ult": lambda a, b, w: int(a < b),
+    "ule": lambda a, b, w: int(a <= b),
+    "ugt": lambda a, b, w: int(a > b),
+    "uge": lambda a, b, w: int(a >= b),
+}
+
+
+def binary_program(operation: str, width: int) -> Program:
+    """One operation on two unsigned elements; the result is read as unsigned."""
+    predicate = f"cmpi {operation}," if operation in COMPARE else operation
+    result = "u1" if operation in COMPARE else f"u{width}"
+    body = f"""
+      %a = affine.load %x[0] : memref<2xi{width}>
+      %b = affine.load %x[1] : memref<2xi{width}>
+      %c = arith.{predicate} %a, %b : i{width}
+      affine.store %c, %y[0] : memref<1xi{result[1:]}>"""
+    arguments = [argument("x", "in", 2, f"u{width}"), argument("y", "out", 1, result)]
+    return Program(parse(top(arguments, body)), timed=False)
+
+
+def run_one(program: Program, rows: Integers) -> list[int]:
+    return program.evaluate({"x": rows}).outputs["y"][:, 0].tolist()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5])
+@pytest.mark.parametrize("operation", [*BINARY, *COMPARE])
+def test_binary_operations_exhaustively(operation: str, width: int):
+    define = {**BINARY, **COMPARE}[operation]
+    pairs = list(product(range(1 << width), repeat=2))
+    expected = [define(a, b, width) for a, b in pairs]
+    program = binary_program(operation, width)
+    defined = [pair for pair, value in zip(pairs, expected, strict=True) if value is not None]
+    assert run_one(program, np.array(defined)) == [v for v in expected if v is not None]
+    for pair, value in zip(pairs, expected, strict=True):
+        if value is None:
+            with pytest.raises(FastmlError, match=f"shifts i{width} by {pair[1]} bits"):
+                run_one(program, np.array([pair]))
+
+
+PROGRAMS = {
+    (operation, width): binary_program(operation, width)
+    for operation in (*BINARY, *COMPARE)
+    for width in (31, 62, 63, 64, 65, 100)
+}
+
+
+@given(st.sampled_from(sorted(PROGRAMS)), st.data())
+def test_binary_operations_at_any_width(key: tuple[str, int], data: st.DataObject):
+    operation, width = key
+    edge = [0, 1, (1 << (width - 1)) - 1, 1 << (width - 1), (1 << width) - 1]
+    value = st.sampled_from(edge) | st.integers(0, (1 << width) - 1)
+    amount = st.integers(0, width - 1) if operation.startswith("sh") else value
+    pairs = data.draw(st.lists(st.tuples(value, amount), min_size=1, max_size=5))
+    define = {**BINARY, **COMPARE}[operation]
+    rows = np.array(pairs, dtype=object)
+    assert run_one(PROGRAMS[key], rows) == [define(a, b, width) for a, b in pairs]
+
+
+CASTS = [
+    ("extsi", 1, 2, signed),
+    ("extsi", 5, 64, signed),
+    ("extsi", 5, 90, signed),
+    ("extsi", 64, 65, signed),
+    ("extsi", 70, 90, signed),
+    ("extui", 1, 2, low),
+    ("extui", 5, 64, low),
+    ("extui", 63, 64, low),
+    ("extui", 64, 65, low),
+    ("extui", 5, 90, low),
+    ("extui", 70, 90, low),
+    ("trunci", 6, 5, low),
+    ("trunci", 64, 1, low),
+    ("trunci", 65, 64, low),
+    ("trunci", 90, 5, low),
+    ("trunci", 90, 70, low),
+]
+
+
+@pytest.mark.parametrize(("operation", "source", "target", "define"), CASTS)
+def test_width_changes(operation: str, source: int, target: int, define: Callable[[int, int], int]):
+    body = f"""
+      %a = affine.load %x[0] : memref<1xi{source}>
+      %b = arith.{operation} %a : i{source} to i{target}
+      affine.store %b, %y[0] : memref<1xi{target}>"""
+    arguments = [argument("x", "in", 1, f"u{source}"), argument("y", "out", 1, f"s{target}")]
+    program = Program(parse(top(arguments, body)), timed=False)
+    generator = np.random.default_rng(0)
+    values = [0, 1, (1 << source) - 1, 1 << (source - 1), (1 << (source - 1)) - 1]
+    values += [int.from_bytes(generator.bytes(12), "little") % (1 << source) for _ in range(50)]
+    rows = np.array(values, dtype=object)[:, None]
+    wanted = [signed(define(v, source), target) for v in values]
+    assert run_one(program, rows) == wanted
+
+
+def test_select_and_index_casts():
+    body = """
+      %c0 = arith.constant 0 : index
+      %big = arith.constant 4 : index
+      %a = affine.load %x[0] : memref<3xi4>
+      %b = affine.load %x[1] : memref<3xi4>
+      %s = affine.load %x[2] : memref<3xi4>
+      %z = arith.constant 0 : i4
+      %c = arith.cmpi slt, %s, %z : i4
+      %d = arith.select %c, %a, %b : i4
+      %i = arith.index_cast %s : i4 to index
+      %j = arith.addi %i, %big : index
+      %k = arith.index_cast %j : index to i4
+      %n = arith.cmpi sge, %i, %c0 : index
+      %m = arith.extui %n : i1 to i4
+      affine.store %d, %y[0] : memref<3xi4>
+      affine.store %k, %y[1] : memref<3xi4>
+      affine.store %m, %y[2] : memref<3xi4>"""
+    arguments = [argument("x", "in", 3, "s4"), argument("y", "out", 3, "s4")]
+    rows = np.array(list(product([-8, -1, 0, 7], [3, -4], range(-8, 8))))
+    got = evaluate(parse(top(arguments, body)), {"x": rows}).outputs["y"]
+    wanted = [[a if s < 0 else b, signed(s + 4, 4), int(s >= 0)] for a, b, s in rows.tolist()]
+    assert got.tolist() == wanted
+
+
+def rom(name: str, shape: str, values: str) -> str:
+    return (
+        f'"memref.global"() <{{sym_name = "{name}", sym_visibility = "private", constant, '
+        f"type = memref<{shape}>, initial_value = dense<{values}> : tensor<{shape}>}}> "
+        ": () -> ()\n"
+    )
+
+
+ROMS = rom("w", "3x2xi5", "[[1, -2], [3, 4], [-16, 15]]") + rom("b", "2xi9", "[100, -7]")
+LAYER = """
+func.func private @dense(
+    %x : memref<3xi6> {fastml.elements = "3 x s6", fastml.direction = "in"},
+    %y : memref<2xi11> {fastml.elements = "2 x s11", fastml.direction = "out"})
+    attributes {fastml.ii = 6 : i64, fastml.latency = 9 : i64} {
+  %w = memref.get_global @w : memref<3x2xi5>
+  %b = memref.get_global @b : memref<2xi9>
+  %acc = memref.alloc() : memref<1xi11>
+  %c0 = arith.constant 0 : index
+  affine.for %j = 0 to 2 {
+    affine.for %i = 0 to 3 {
+      %is_first = arith.cmpi eq, %i, %c0 : index
+      %0 = affine.load %b[%j] : memref<2xi9>
+      %1 = arith.extsi %0 : i9 to i11
+      %2 = memref.load %acc[%c0] {fastml.start = 1 : i64} : memref<1xi11>
+      %3 = arith.select %is_first, %1, %2 {fastml.start = 1 : i64} : i11
+      %4 = affine.load %x[%i] : memref<3xi6>
+      %5 = affine.load %w[%i, %j] : memref<3x2xi5>
+      %6 = arith.extsi %4 : i6 to i11
+      %7 = arith.extsi %5 : i5 to i11
+      %8 = arith.muli %6, %7 {fastml.start = 1 : i64} : i11
+      %9 = arith.addi %3, %8 {fastml.start = 1 : i64} : i11
+      affine.store %9, %acc[0] : memref<1xi11>
+      affine.store %9, %y[%j] : memref<2xi11>
+    } {fastml.pipeline = 1 : i64}
+  } {fastml.pipeline = 3 : i64, fastml.start = 1 : i64}
+  func.return
+}
+"""
+LAYER_ARGUMENTS = [argument("x", "in", 3, "s6"), argument("y", "out", 2, "s11")]
+LAYER_TOP = (
+    ROMS
+    + LAYER
+    + top(
+        LAYER_ARGUMENTS,
+        "func.call @dense(%x, %y) : (memref<3xi6>, memref<2xi11>) -> ()",
+        ii=6,
+        latency=9,
+    )
+)
+WEIGHTS, BIAS = np.array([[1, -2], [3, 4], [-16, 15]]), np.array([100, -7])
+
+
+def test_a_loop_nest_computes_a_dense_layer():
+    x = np.random.default_rng(1).integers(-32, 32, (50, 3))
+    x[0], x[1] = -32, 31
+    trace = simulate(parse(LAYER_TOP), back_to_back({"x": x}, 50), ["y", "x"])
+    assert trace.outputs["y"].values.tolist() == (x @ WEIGHTS + BIAS).tolist()
+    assert trace.cycles.tolist() == [9 + 6 * frame for frame in range(50)]
+    assert trace.taps["y"].cycles[0].tolist() == [9, 9]
+    assert trace.taps["x"].cycles[1].tolist() == [6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        # the last product is added in cycle 1 + 5 + 1 and registered in cycle 8
+        ("latency = 9 : i64} {\n  %w", "latency = 7 : i64} {\n  %w", "'fastml.latency' ends in"),
+        ("fastml.pipeline = 3", "fastml.pipeline = 2", "takes 3 cycles, but begins again every 2"),
+        (
+            "ii = 6 : i64, fastml.latency = 9 : i64} {\n  %w",
+            "ii = 5 : i64, fastml.latency = 9 : i64} {\n  %w",
+            "takes 6 cycles, but begins again every 5",
+        ),
+        (
+            "ii = 6 : i64, fastml.latency = 9 : i64} {\nfunc",
+            "ii = 5 : i64, fastml.latency = 9 : i64} {\nfunc",
+            "'fastml.ii' is 5, but a function needs 6",
+        ),
+        (" {fastml.pipeline = 1 : i64}", "", "has no 'fastml.pipeline'"),
+        (
+            "%3 = arith.select %is_first, %1, %2 {fastml.start = 1",
+            "%3 = arith.select %is_first, %1, %2 {fastml.start = 0",
+            "'arith.select': starts in cycle 1, but an operand is there only in cycle 2",
+        ),
+        (
+            ", fastml.start = 1 : i64}\n  func.return",
+            ", fastml.start = 0 : i64}\n  func.return",
+            "'affine.load': starts in cycle 0, but an operand is there only in cycle 1",
+        ),
+        ('sym_name = "w"', 'sym_name = "q"', "there is no global '@w'"),
+        ("%x[%i]", "%x[%i + 1]", "index 3 is out of range 0..2"),
+        ("%i = 0 to 3", "%i = 1 to 3", "chooses an element that was never written"),
+        ("affine.store %9, %y[%j]", "affine.store %9, %y[0]", "element 1 of 'y' is never written"),
+    ],
+)
+def test_loop_nests_that_are_wrong(old: str, new: str, message: str):
+    assert LAYER_TOP.count(old) == 1, LAYER_TOP.count(old)
+    with pytest.raises(FastmlError, match=message.replace(".", r"\.")):
+        simulate(
+            parse(LAYER_TOP.replace(old, new)), back_to_back({"x": np.zeros((1, 3), np.int64)}, 1)
+        )
+
+
+@pytest.mark.parametrize("constant", ["1, -2", "100"])
+def test_a_wrong_constant_changes_the_values(constant: str):
+    changed = constant.replace("1", "2")
+    x = np.ones((1, 3), np.int64)
+    good = evaluate(parse(LAYER_TOP), {"x": x}).outputs["y"]
+    bad = evaluate(parse(LAYER_TOP.replace(f"[{constant}", f"[{changed}")), {"x": x})
+    assert (good != bad.outputs["y"]).any()
+
+
+def test_loop_carried_values_bounds_conditions_and_maps():
+    body = """
+      %zero = arith.constant 0 : i12
+      affine.for %i = 0 to 3 {
+        %s = affine.for %j = affine_map<(d) -> (d)>(%i) to min affine_map<(d) -> (7, 2 * d + 4)>(%i)
+            step 2 iter_args(%t = %zero) -> (i12) {
+          %k = affine.apply affine_map<(d, e) -> ((d * 5 + e) mod 8)> (%i, %j)
+          %a = memref.load %x[%k] : memref<8xi6>
+          %b = arith.extsi %a : i6 to i12
+          %u = arith.addi %t, %b : i12
+          affine.yield %u : i12
+        }
+        "affine.if"(%i) ({
+          affine.store %s, %y[%i] : memref<3xi12>
+          "affine.yield"() : () -> ()
+        }, {
+          %n = arith.subi %zero, %s : i12
+          affine.store %n, %y[%i floordiv 1] : memref<3xi12>
+          "affine.yield"() : () -> ()
+        }) {condition = affine_set<(d) : (d - 1 >= 0, 2 - d >= 0)>} : (index) -> ()
+      }"""
+    x = np.random.default_rng(2).integers(-32, 32, (9, 8))
+    arguments = [argument("x", "in", 8, "s6"), argument("y", "out", 3, "s12")]
+    got = evaluate(parse(top(arguments, body)), {"x": x}).outputs["y"]
+    for i in range(3):
+        columns = [(i * 5 + j) % 8 for j in range(i, min(7, 2 * i + 4), 2)]
+        total = x[:, columns].sum(axis=1)
+        assert got[:, i].tolist() == (total if i else -total).tolist()
+
+
+def test_a_table_is_read_at_an_address_from_the_data():
+    table = rom("t", "4xi8", "[5, -6, 7, 8]")
+    body = """
+      %t = memref.get_global @t : memref<4xi8>
+      %a = affine.load %x[0] : memref<1xi3>
+      %i = arith.index_cast %a : i3 to index
+      %v = memref.load %t[%i] : memref<4xi8>
+      affine.store %v, %y[0] : memref<1xi8>"""
+    arguments = [argument("x", "in", 1, "s3"), argument("y", "out", 1, "s8")]
+    module = parse(table + top(arguments, body))
+    rows = np.array([[3], [0], [1], [1]])
+    assert run_one(Program(module, timed=False), rows) == [8, 5, -6, -6]
+    with pytest.raises(FastmlError, match="out of range"):
+        evaluate(module, {"x": np.array([[0], [-1]])})
+
+
+PARALLEL = """
+func.func private @stage(
+    %x : memref<2xi8> {fastml.elements = "2 x s8", fastml.direction = "in"},
+    %y : memref<2xi9> {fastml.elements = "2 x s9", fastml.direction = "out"}) {
+  %0 = affine.load %x[0] : memref<2xi8>
+  %1 = affine.load %x[1] : memref<2xi8>
+  %2 = arith.extsi %0 : i8 to i9
+  %3 = arith.extsi %1 : i8 to i9
+  %4 = arith.addi %2, %3 {fastml.start = 2 : i64} : i9
+  %5 = arith.subi %2, %3 : i9
+  affine.store %4, %y[0] : memref<2xi9>
+  affine.store %5, %y[1] : memref<2xi9>
+  func.return
+}
+""" + top(
+    [argument("x", "in", 2, "s8"), argument("y", "out", 1, "s9")],
+    """
+  %h = memref.alloc() {fastml.name = "sum; and difference", fastml.port = "h",
+                       fastml.elements = "2 x s9"} : memref<2xi9>
+  func.call @stage(%x, %h) : (memref<2xi8>, memref<2xi9>) -> ()
+  %0 = affine.load %h[0] : memref<2xi9>
+  %1 = affine.load %h[1] : memref<2xi9>
+  %2 = arith.maxsi %0, %1 {fastml.start = 3 : i64} : i9
+  affine.store %2, %y[0] : memref<1xi9>""",
+    ii=1,
+    latency=4,
+)
+
+
+def test_cycles_of_outputs_and_taps_with_gaps():
+    x = np.array([[100, 27], [-128, 127], [1, -1]])
+    stimulus = Stimulus({"x": x}, np.array([5, 0, 3]))
+    trace = simulate(parse(PARALLEL), stimulus, ["sum; and difference"])
+    assert trace.outputs["y"].values.tolist() == [[127], [-1], [2]]
+    assert trace.outputs["y"].cycles.tolist() == [[4], [5], [9]]
+    tap = trace.taps["sum; and difference"]
+    assert tap.values.tolist() == [[127, 73], [-1, -255], [0, 2]]
+    assert tap.cycles.tolist() == [[2, 0], [3, 1], [7, 5]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "start = 3",
+            "start = 1",
+            "'arith.maxsi': starts in cycle 1, but an operand is there only in cycle 2",
+        ),
+        ("latency = 4", "latency = 2", "'fastml.latency' ends in cycle 2, but element 0"),
+        ("fastml.ii = 1 : i64, ", "", "has no 'fastml.ii': without a schedule"),
+        ("start = 3", "begin = 3", "unknown directive 'fastml.begin'"),
+        (
+            "affine.store %5, %y[1]",
+            "affine.store %5, %y[0]",
+            r"'affine.load': reads element \[1\], which was never written",
+        ),
+        (
+            "%1 = affine.load %h[1]",
+            "%1 = affine.load %h[2]",
+            "'affine.load': index 2 is out of range 0..1",
+        ),
+        (
+            "arith.subi %2",
+            "arith.divsi %2",
+            "'arith.divsi': is not an operation of the affine level",
+        ),
+        ("arith.subi %2, %3 :", "arith.subi %2, %3 overflow<nsw> :", "overflow flags"),
+        ('"y", fastml.elements = "s9"', '"y", fastml.elements = "s8"', "layout"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(old: str, new: str, message: str):
+    assert PARALLEL.count(old) == 1
+    module = parse(PARALLEL.replace(old, new))
+    with pytest.raises(FastmlError, match=message) as caught:
+        simulate(module, back_to_back({"x": np.zeros((1, 2), np.int64)}, 1))
+    assert "test.mlir:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("beats", "message"),
+    [
+        ({"x": np.array([[0, 128]])}, "'x' frame 0 element 1: 128 is not in -128..127"),
+        ({"x": np.zeros((1, 2))}, "are float64, not integers"),
+        ({"x": np.zeros((1, 3))}, r"have shape \(1, 3\), not \(frames, 2\)"),
+        ({"z": np.zeros((1, 2))}, "there is no input port 'z'"),
+        ({}, "there are no beats of input port 'x'"),
+    ],
+)
+def test_beats_that_do_not_fit(beats: dict[str, Integers], message: str):
+    with pytest.raises(FastmlError, match=message):
+        evaluate(parse(PARALLEL), beats)
+
+
+def test_values_need_no_schedule_and_do_not_look_at_one():
+    text = PARALLEL.replace("fastml.ii = 1 : i64, fastml.latency = 4 : i64", "")
+    text = text.replace("fastml.top, ", "fastml.top").replace("start = 3", "start = 0")
+    x = np.array([[100, 27]])
+    values = evaluate(parse(text), {"x": x}, ["sum; and difference"])
+    assert values.outputs["y"].tolist() == [[127]]
+    assert values.taps["sum; and difference"].tolist() == [[127, 73]]
+
+
+def test_unknown_and_ambiguous_taps():
+    x = {"x": np.zeros((1, 2), np.int64)}
+    with pytest.raises(FastmlError, match=r"edge 'nothing' does not exist.*edges are 'x'"):
+        evaluate(parse(PARALLEL), x, ["nothing"])
+    with pytest.raises(FastmlError, match="edge 'x' is held by several"):
+        evaluate(parse(PARALLEL.replace('"sum; and difference"', '"x"')), x, ["x"])
+
+
+def test_elements_of_mixed_types_keep_their_own():
+    def port(name: str, direction: str) -> str:
+        return (
+            f'%{name} : memref<4xi8> {{fastml.name = "{name}", fastml.port = "{name}", '
+            f'fastml.elements = "u7, s3, u0, s8", fastml.direction = "{direction}"}}'
+        )
+
+    body = "\n".join(
+        f"%{k} = affine.load %x[{k}] : memref<4xi8>\naffine.store %{k}, %y[{k}] : memref<4xi8>"
+        for k in range(4)
+    )
+    rows = np.array([[127, -4, 0, -128], [0, 3, 0, 127]])
+    module = parse(top([port("x", "in"), port("y", "out")], body))
+    assert evaluate(module, {"x": rows}).outputs["y"].tolist() == rows.tolist()
+    with pytest.raises(FastmlError, match=r"128 is not in 0\.\.127"):
+        evaluate(module, {"x": np.where(rows == 127, 128, rows)})
+    swapped = parse(
+        top([port("x", "in"), port("y", "out")], body.replace("%0, %y[0]", "%0, %y[1]"))
+    )
+    with pytest.raises(FastmlError, match="writes what element 1, s3, cannot hold"):
+        evaluate(swapped, {"x": rows})
+
+
+def test_a_long_stimulus_is_run_in_batches(monkeypatch: pytest.MonkeyPatch):
+    x = np.random.default_rng(3).integers(-128, 128, (200, 2))
+    whole = simulate(parse(PARALLEL), back_to_back({"x": x}, 200), ["sum; and difference"])
+    monkeypatch.setattr("fastml.runtime.affine.LIVE_VALUES", 1)
+    parts = simulate(parse(PARALLEL), back_to_back({"x": x}, 200), ["sum; and difference"])
+    for name in ("y", "sum; and difference"):
+        a, b = ({**t.outputs, **t.taps}[name] for t in (whole, parts))
+        assert (a.values == b.values).all()
+        assert (a.cycles == b.cycles).all()
+
+
+def test_a_module_without_a_top_function():
+    module = parse(PARALLEL.replace("fastml.top, ", ""))
+    with pytest.raises(FastmlError, match=r"needs one 'fastml\.top' function, has 0"):
+        Program(module)
+
+
+def test_a_function_that_calls_itself():
+    module = parse(
+        top(LAYER_ARGUMENTS, "func.call @top(%x, %y) : (memref<3xi6>, memref<2xi11>) -> ()")
+    )
+    with pytest.raises(FastmlError, match="'@top' calls itself"):
+        evaluate(module, {"x": np.zeros((1, 3), np.int64)})

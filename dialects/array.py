@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,7 +22,8 @@ from xdsl.irdl import irdl_attr_definition
 from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 
-Array: TypeAlias = NDArray[np.float32] | NDArray[np.int64] | NDArray[np.object_]
+Array: TypeAlias = NDArray[Any]
+"""``float32``, ``int64``, or ``object`` holding Python integers."""
 
 _INLINE = 32
 """Arrays of more elements than this print compressed."""

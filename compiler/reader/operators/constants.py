@@ -1,0 +1,116 @@
+"""Constants, and operators that are implemented on constants only: shape computations."""
+
+import numpy as np
+import onnx
+
+from fastml.compiler.reader.node import Node
+from fastml.compiler.reader.operators.index_maps import same_value
+from fastml.compiler.reader.registry import operator
+from fastml.compiler.reader.values import Constant, Value, Varying
+
+
+@operator("Shape", since=(1, 13, 15, 19, 21, 23, 24, 25), attributes=("start", "end"))
+def shape(node: Node) -> Value:
+    """The shape of a tensor, known at import."""
+    full = node.full_shape(node.take(0))
+    start, end = 0, len(full)
+    if "start" in node.schema.attributes:
+        first, last = node.integer("start"), node.integer("end")
+        start, end = first or 0, end if last is None else last
+    return Constant(np.asarray(full[slice(start, end)], np.int64))
+
+
+@operator("Gather", since=(1, 11, 13), attributes=("axis",))
+def gather(node: Node) -> Value:
+    """Pick elements of a constant."""
+    data, indices = node.take_constant(0), node.take_constant(1)
+    axis = node.integer("axis")
+    assert axis is not None, "the schema has a default"
+    rank = len(data.shape)
+    if not -rank <= axis < rank:
+        raise node.error("FML-IMP-ATTR", f"attribute 'axis={axis}' is not within {rank} axes")
+    size, picks = data.shape[axis], indices.array
+    if picks.dtype.kind not in "iu" or np.any((picks < -size) | (picks >= size)):
+        raise node.error("FML-IMP-SHAPE", f"indices are not integers within {size} elements")
+    rest = data.array.size // max(size, 1)
+    node.check_size([picks.size, rest])
+    return Constant(np.take(data.array, picks, axis))
+
+
+@operator("Slice", since=(1, 10, 11, 13), attributes=("starts", "ends", "axes"))
+def slice_constant(node: Node) -> Value:
+    """A range of a constant."""
+    data = node.take_constant(0)
+    steps: list[int] | None = None
+    if node.schema.since == 1:
+        starts, ends, axes = (node.integers(name) for name in ("starts", "ends", "axes"))
+    else:
+        starts, ends, axes, steps = (node.take_integers(i) for i in range(1, 5))
+    assert starts is not None, "the schema requires them"
+    assert ends is not None, "the schema requires them"
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    if len({len(starts), len(ends), len(axes), len(steps)}) > 1 or 0 in steps:
+        raise node.error("FML-IMP-SHAPE", "starts, ends, axes and steps do not agree")
+    index = [slice(None)] * len(data.shape)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if not -len(index) <= axis < len(index):
+            raise node.error("FML-IMP-SHAPE", f"axis {axis} is not within {len(index)} axes")
+        size = data.shape[axis]
+        if step < 0 and end < -size:  # before the first element, which NumPy spells None
+            index[axis] = slice(start, None, step)
+        else:
+            index[axis] = slice(start, end, step)
+    return Constant(np.ascontiguousarray(data.array[tuple(index)]))
+
+
+@operator("Cast", since=(6, 9, 13, 19, 21, 23, 24, 25, 28), attributes=("to",))
+def cast(node: Node) -> Value:
+    """Conversion of a constant between float32 and integers; float32 to float32."""
+    data = node.take(0)
+    to = node.integer("to")
+    kinds = {
+        onnx.TensorProto.FLOAT: np.float32,
+        onnx.TensorProto.INT64: np.int64,
+        onnx.TensorProto.INT32: np.int32,
+    }
+    if to not in kinds:
+        raise node.error("FML-IMP-ATTR", f"attribute 'to={to}' is not implemented")
+    if isinstance(data, Varying):
+        if to != onnx.TensorProto.FLOAT:
+            message = "a tensor that depends on inputs is cast to integers"
+            raise node.error("FML-IMP-TYPE", message)
+        return same_value(node, data)
+    array = data.array
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise node.error("FML-IMP-TYPE", f"a constant of type {array.dtype} is cast")
+    target = np.dtype(kinds[to])
+    if target.kind == "i":
+        limits = np.iinfo(target)
+        inside = np.isfinite(array) & (array >= limits.min) & (array <= limits.max)
+        if array.dtype.kind == "f" and target == np.int64:
+            inside &= np.abs(array) < 2.0**63
+        if not np.all(inside):
+            raise node.error("FML-IMP-TYPE", f"a constant does not fit {target}")
+    return data if array.dtype == target else Constant(array.astype(target))
+
+
+@operator(
+    "Constant",
+    since=(1, 9, 11, 12, 13, 19, 21, 23, 24, 25),
+    attributes=("value", "value_float", "value_floats", "value_int", "value_ints"),
+)
+def constant(node: Node) -> Value:
+    """A constant tensor."""
+    if len(node.proto.attribute) != 1:
+        raise node.error("FML-IMP-ATTR", "needs exactly one of its attributes")
+    tensor = node.tensor("value")
+    if tensor is not None:
+        return Constant(node.read_tensor(tensor))
+    name = node.proto.attribute[0].name
+    if name in ("value_float", "value_floats"):
+        scalar = name == "value_float"
+        return Constant(np.asarray(node.real(name)) if scalar else np.asarray(node.reals(name)))
+    if name == "value_int":
+        return Constant(np.asarray(node.integer(name), np.int64))
+    return Constant(np.asarray(node.integers(name), np.int64))

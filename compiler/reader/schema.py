@@ -1,0 +1,86 @@
+"""Operator schemas: which attributes, inputs and outputs an operator has, per opset.
+
+For standard operators they are ONNX's own, so that no default is a literal of ours. The
+QONNX operators have no published schema; theirs are written down here in the same form.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import onnx
+import onnx.defs
+
+QONNX_DOMAINS = ("finn.custom_op.general", "onnx.brevitas", "qonnx.custom_op.general")
+"""Names under which exporters file the QONNX operators."""
+QONNX = "qonnx.custom_op.general"
+"""The one of them that stands for all."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """Type (``INT``, ``FLOATS``, ...) and default of an attribute."""
+
+    kind: str
+    required: bool = False
+    default: object = None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Attributes, inputs and outputs of one version of an operator."""
+
+    name: str
+    since: int
+    inputs: tuple[str, ...]
+    required_inputs: int
+    outputs: tuple[str, ...]
+    variadic: bool = False
+    attributes: Mapping[str, Attribute] = field(default_factory=dict[str, Attribute])
+
+
+_QUANT_ATTRIBUTES = {
+    "signed": Attribute("INT", required=True),
+    "narrow": Attribute("INT", required=True),
+    "rounding_mode": Attribute("STRING", default=b"ROUND"),
+}
+_QUANT_INPUTS = ("X", "scale", "zeropt", "bitwidth")
+_QONNX_SCHEMAS = {
+    "Quant": [Schema("Quant", 1, _QUANT_INPUTS, 4, ("Y",), attributes=_QUANT_ATTRIBUTES)],
+    "IntQuant": [Schema("IntQuant", 1, _QUANT_INPUTS, 4, ("Y",), attributes=_QUANT_ATTRIBUTES)],
+    "BipolarQuant": [Schema("BipolarQuant", 1, ("X", "scale"), 2, ("Y",))],
+}
+"""Versions of each operator, oldest first."""
+
+
+def latest_opset(domain: str) -> int:
+    """Return the newest version of an operator set that we know; 0 if none."""
+    if domain in QONNX_DOMAINS:
+        return max(s.since for versions in _QONNX_SCHEMAS.values() for s in versions)
+    return onnx.defs.onnx_opset_version() if domain == "" else 0
+
+
+def find_schema(domain: str, name: str, opset: int) -> Schema | None:
+    """Return the schema that is in force in an opset; None if the operator is unknown."""
+    if domain in QONNX_DOMAINS:
+        versions = [s for s in _QONNX_SCHEMAS.get(name, []) if s.since <= opset]
+        return versions[-1] if versions else None
+    try:
+        schema = onnx.defs.get_schema(name, opset, domain)
+    except onnx.defs.SchemaError:
+        return None
+    option = onnx.defs.OpSchema.FormalParameterOption
+    return Schema(
+        name,
+        schema.since_version,
+        tuple(parameter.name for parameter in schema.inputs),
+        sum(parameter.option != option.Optional for parameter in schema.inputs),
+        tuple(parameter.name for parameter in schema.outputs),
+        any(parameter.option == option.Variadic for parameter in schema.inputs),
+        {name: _attribute(entry) for name, entry in schema.attributes.items()},
+    )
+
+
+def _attribute(entry: onnx.defs.OpSchema.Attribute) -> Attribute:
+    default = entry.default_value
+    value = onnx.helper.get_attribute_value(default) if default.name else None
+    return Attribute(entry.type.name, entry.required, value)

@@ -1,0 +1,417 @@
+"""Exact operators with the types that follow from their operands.
+
+The invariants that every reader of an exact operator may rely on:
+
+- ``matmul``: integer(result) = integer(left) @ integer(right);
+- ``sum``: integer(result) = the signed sum of integer(operand), all on one step;
+- ``product``: integer(result) = integer(left) * integer(right).
+
+Where the steps of the operands do not allow that (they differ along a contracted axis, or
+between summands), the builders first put an operand on the greatest common step, exactly:
+constants are rewritten, varying operands go through ``exact_cast``. Widths are those of the
+exact range of the result, given the operands' storage and the constant's own values.
+"""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import reduce
+from math import gcd
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import Float32Type, f32
+from xdsl.ir import BlockArgument, Operation, SSAValue
+from xdsl.utils.exceptions import VerifyException
+
+from fastml.dialects.array import Array, ArrayAttr, integer_array
+from fastml.dialects.elements import range_of, width_of
+from fastml.dialects.fastml import (
+    ConstantOp,
+    ExactCastOp,
+    LayerOp,
+    MatMulOp,
+    NetworkOp,
+    ProductOp,
+    RearrangeOp,
+    SumOp,
+    constant_of,
+    element_type,
+    shape_of,
+)
+from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, RatioType, ScaledType
+
+MAX_EXTRA_BITS = 64
+"""Integers may grow by this much to meet on a common step."""
+MAX_CONSTANT_BITS = 16
+"""Widest integers that constants, given as plain float32 numbers, are read as."""
+
+Steps: TypeAlias = NDArray[np.object_]
+"""Exact steps as ``Fraction``."""
+Names: TypeAlias = Callable[[str], str]
+"""Gives an unused edge name that resembles the one asked for."""
+
+
+class GridError(ValueError):
+    """Scales meet on no common step of a bounded width."""
+
+
+# -- steps ---------------------------------------------------------------------------------
+
+
+def nearest_float32(value: Fraction) -> np.float32:
+    """Round an exact number to the nearest float32, ties to even."""
+    guess = np.float32(float(value))
+    if Fraction(float(guess)) == value:
+        return guess
+    below, above = (np.nextafter(guess, np.float32(end)) for end in (-np.inf, np.inf))
+
+    def distance(candidate: np.float32) -> tuple[Fraction, int]:
+        return abs(Fraction(float(candidate)) - value), int(candidate.view(np.int32)) & 1
+
+    return min((guess, below, above), key=distance)
+
+
+def common_step(steps: Steps) -> Fraction:
+    """Return the greatest number of which every step is an integer multiple."""
+
+    def meet(a: Fraction, b: Fraction) -> Fraction:
+        return Fraction(
+            gcd(a.numerator * b.denominator, b.numerator * a.denominator),
+            a.denominator * b.denominator,
+        )
+
+    return reduce(meet, set(steps.ravel().tolist()))
+
+
+def _collapse(steps: Steps) -> Steps:
+    """Return the one step as a scalar, if there is but one."""
+    first = steps.ravel()[:1]
+    return first.reshape(()) if steps.size and bool(np.all(steps == first)) else steps
+
+
+def _spread(array: Array, shape: Sequence[int]) -> Array:
+    return np.broadcast_to(array, shape) if array.size > 1 else array
+
+
+def on_step(steps: Steps, low: int, high: int) -> FixedType | ScaledType:
+    """Return the narrowest type of integers ``low..high`` on ``steps``.
+
+    Fixed point where all steps are one power of two, else scaled by the nearest float32.
+    """
+    width, signed = width_of(low, high)
+    steps = _collapse(steps)
+    if steps.ndim == 0:
+        step: Fraction = steps.item()
+        top, bottom = step.numerator, step.denominator
+        if top & (top - 1) == 0 and bottom & (bottom - 1) == 0:
+            return FixedType(int(signed), width, bottom.bit_length() - top.bit_length())
+    scales = np.array([nearest_float32(s) for s in steps.ravel()], np.float32)
+    try:
+        return ScaledType(
+            int(signed),
+            width,
+            ArrayAttr.get(scales.reshape(steps.shape)),
+            ArrayAttr.get(np.zeros((), np.int64)),
+        )
+    except VerifyException:
+        raise GridError("the product of the scales is not a normal float32") from None
+
+
+def grid_of(values: NDArray[np.float32]) -> tuple[Fraction, NDArray[np.int64]] | None:
+    """Return step and integers with ``values = integers * step`` exactly, if 62 bits do."""
+    if not np.all(np.isfinite(values)):
+        return None
+    mantissas, exponents = np.frexp(values.astype(np.float64))
+    integers = np.ldexp(mantissas, 24).astype(np.int64)
+    nonzero = integers != 0
+    if not nonzero.any():
+        return Fraction(1), integers
+    lowest = integers & -integers
+    zeros = np.where(nonzero, np.frexp(lowest.astype(np.float64))[1] - 1, 0)
+    exponents = exponents - 24 + zeros
+    least = int(exponents[nonzero].min())
+    if int(exponents[nonzero].max()) - least > 38:
+        return None
+    integers = (integers >> zeros) << np.where(nonzero, exponents - least, 0)
+    divisor = int(np.gcd.reduce(np.abs(integers[nonzero])))
+    return Fraction(divisor) * Fraction(2) ** least, integers // divisor
+
+
+def integer_range(element: QuantisedType) -> tuple[Array, Array]:
+    """Return the least and greatest integer that the storage allows, per element."""
+    low, high = (element.integer(np.array(raw, object)) for raw in element.raw_range)
+    return low, high
+
+
+# -- putting operands on a common step -----------------------------------------------------
+
+
+def _factors(
+    element: QuantisedType, shape: Sequence[int], axes: tuple[int, ...], to: Fraction | None = None
+) -> tuple[Steps, Array]:
+    """Return the step common along ``axes`` and the factors that take the integers there."""
+    steps = np.broadcast_to(element.step, shape)
+    if to is None:
+        common = (
+            np.apply_along_axis(lambda line: np.array(common_step(line), object), axes[0], steps)
+            if len(axes) == 1
+            else np.array(common_step(steps), object)
+        )
+        if len(axes) == 1:
+            common = np.expand_dims(common, axes[0])
+    else:
+        common = np.array(to, object)
+    factors = steps / common
+    widest = max((int(f).bit_length() for f in factors.ravel()), default=0)
+    if widest - 1 > MAX_EXTRA_BITS:
+        raise GridError(
+            f"their common step needs {widest - 1} more bits, and at most"
+            f" {MAX_EXTRA_BITS} are allowed"
+        )
+    return common, integer_array(np.vectorize(int, otypes=[object])(factors))
+
+
+def _recast(value: SSAValue, steps: Steps, factors: Array, names: Names) -> Operation:
+    """Put a quantised value on ``steps``: a new constant, or an ``exact_cast``."""
+    element = _quantised(value)
+    shape = shape_of(value)
+    constant = constant_of(value)
+    if constant is not None:
+        raw = element.integer(constant.value.array).astype(object) * factors.astype(object)
+        raw = integer_array(np.broadcast_to(raw, shape))
+        return ConstantOp(raw, on_step(steps, int(raw.min()), int(raw.max())))
+    low, high = (bound.astype(object) * factors for bound in integer_range(element))
+    to = on_step(steps, int(np.min(low)), int(np.max(high)))
+    return ExactCastOp(names(f"{edge_of(value)}/grid"), value, to)
+
+
+def edge_of(value: SSAValue) -> str:
+    """Return the name of the edge that ``value`` is."""
+    owner = value.owner
+    if isinstance(owner, LayerOp):
+        return owner.edge_name
+    assert isinstance(value, BlockArgument)
+    network = value.block.parent_op()
+    assert isinstance(network, NetworkOp)
+    return network.input_names.data[value.index].data
+
+
+def _quantised(value: SSAValue) -> QuantisedType:
+    element = element_type(value)
+    assert isinstance(element, QuantisedType)
+    return element
+
+
+def _is_real(value: SSAValue) -> bool:
+    return isinstance(element_type(value), Float32Type)
+
+
+def integer_constant(constant: ConstantOp) -> ConstantOp | None:
+    """Return a float32 constant as integers on the grid its values lie on, if narrow."""
+    found = grid_of(constant.real)
+    if found is None:
+        return None
+    step, integers = found
+    low, high = int(integers.min(initial=0)), int(integers.max(initial=0))
+    if width_of(low, high)[0] > MAX_CONSTANT_BITS:
+        return None
+    return ConstantOp(integers, on_step(np.array(step, object), low, high))
+
+
+# -- operators -----------------------------------------------------------------------------
+
+
+def matmul(edge: str, left: SSAValue, right: SSAValue, names: Names) -> list[Operation]:
+    """Build an exact matrix product, last in the list after what it needs.
+
+    One operand is a constant. With a float32 operand the result is float32, for the time
+    being. Raises :class:`GridError`, and ``ValueError`` where the shapes do not fit.
+    """
+    if _is_real(left) or _is_real(right):
+        return [MatMulOp(edge, left, right, f32)]
+    operations: list[Operation] = []
+    operands = [left, right]
+    for position, axis in ((0, -1), (1, -2)):
+        value = operands[position]
+        shape = shape_of(value)
+        axis = max(axis, -len(shape))
+        steps = _quantised(value).step
+        if steps.size == 1:
+            continue
+        steps = np.broadcast_to(steps, shape)
+        if np.all(steps == np.take(steps, [0], axis)):
+            continue
+        cast = _recast(value, *_factors(_quantised(value), shape, (axis,)), names)
+        operations.append(cast)
+        operands[position] = cast.results[0]
+    left, right = operands
+    low, high = _matmul_range(left, right)
+    element = on_step(_matmul_steps(left, right), low, high)
+    return [*operations, MatMulOp(edge, left, right, element)]
+
+
+def _matmul_steps(left: SSAValue, right: SSAValue) -> Steps:
+    a, b = _quantised(left).step, _quantised(right).step
+    rank_a, rank_b = len(shape_of(left)), len(shape_of(right))
+    if a.size > 1:
+        a = np.take(np.broadcast_to(a, shape_of(left)), [0], -1)
+        a = a.reshape(1, 1) if rank_a == 1 else a
+    if b.size > 1:
+        b = np.broadcast_to(b, shape_of(right))
+        b = b[:1].reshape(1, 1) if rank_b == 1 else np.take(b, [0], -2)
+    steps = np.asarray(a.reshape(()) if a.size == 1 else a) * (b.reshape(()) if b.size == 1 else b)
+    steps = np.asarray(steps, object)
+    if steps.ndim >= 2:  # drop the axes that a vector operand does not have
+        steps = steps[..., 0, :] if rank_a == 1 else steps
+        steps = steps[..., 0] if rank_b == 1 else steps
+    return steps
+
+
+def _matmul_range(left: SSAValue, right: SSAValue) -> tuple[int, int]:
+    """Return the exact range over all inputs that the storage of the varying side allows."""
+    constant_left, constant_right = constant_of(left), constant_of(right)
+    constant = constant_right if constant_left is None else constant_left
+    assert constant is not None
+    varying = left if constant_left is None else right
+    weights = _quantised(constant.result).integer(constant.value.array)
+    bounds = [
+        np.broadcast_to(bound, shape_of(varying)) for bound in integer_range(_quantised(varying))
+    ]
+    if not weights.size:
+        return 0, 0
+    largest = max(int(np.abs(b).max()) for b in bounds) * int(np.abs(weights).max())
+    kind = np.int64 if largest * weights.size < 1 << 62 else np.object_
+    low, high = (bound.astype(kind) for bound in bounds)
+    rises, falls = np.maximum(weights, 0).astype(kind), np.minimum(weights, 0).astype(kind)
+    if constant_left is None:
+        least, most = low @ rises + high @ falls, high @ rises + low @ falls
+    else:
+        least, most = rises @ low + falls @ high, rises @ high + falls @ low
+    return int(np.min(least)), int(np.max(most))
+
+
+def add(
+    edge: str, inputs: Sequence[SSAValue], signs: Sequence[int], names: Names
+) -> list[Operation]:
+    """Build an exact signed sum, last in the list after what it needs."""
+    if any(_is_real(value) for value in inputs):
+        return [SumOp(edge, inputs, signs, f32)]
+    shape = np.broadcast_shapes(*(shape_of(value) for value in inputs))
+    steps = [_quantised(value).step for value in inputs]
+    operations: list[Operation] = []
+    operands = list(inputs)
+    spread = [
+        np.asarray(_spread(_collapse(step), shape_of(v)))
+        for step, v in zip(steps, inputs, strict=True)
+    ]
+    if all(step.shape == spread[0].shape and bool(np.all(step == spread[0])) for step in spread):
+        common = spread[0]
+    else:
+        each = np.concatenate([step.ravel() for step in spread])
+        common = np.array(common_step(each), object)
+        for position, value in enumerate(inputs):
+            if np.all(spread[position] == common):
+                continue
+            step, factors = _factors(_quantised(value), shape_of(value), (), common.item())
+            cast = _recast(value, step, factors, names)
+            operations.append(cast)
+            operands[position] = cast.results[0]
+    low = high = 0
+    for value, sign in zip(operands, signs, strict=True):
+        least, most = (bound.astype(object) for bound in integer_range(_quantised(value)))
+        low = low + (least if sign > 0 else -most)
+        high = high + (most if sign > 0 else -least)
+    element = on_step(_spread_steps(common, shape), int(np.min(low)), int(np.max(high)))
+    return [*operations, SumOp(edge, operands, signs, element)]
+
+
+def _spread_steps(steps: Steps, shape: Sequence[int]) -> Steps:
+    return np.asarray(np.broadcast_to(steps, shape), object) if steps.size > 1 else steps
+
+
+def multiply(edge: str, left: SSAValue, right: SSAValue) -> list[Operation]:
+    """Build an exact elementwise product."""
+    if _is_real(left) or _is_real(right):
+        return [ProductOp(edge, left, right, f32)]
+    a, b = _quantised(left), _quantised(right)
+    shape = np.broadcast_shapes(shape_of(left), shape_of(right))
+    corners = [
+        np.asarray(x.astype(object) * y.astype(object))
+        for x in integer_range(a)
+        for y in integer_range(b)
+    ]
+    low = min(int(np.min(corner)) for corner in corners)
+    high = max(int(np.max(corner)) for corner in corners)
+    steps = np.asarray(_collapse(a.step) * _collapse(b.step), object)
+    return [ProductOp(edge, left, right, on_step(_spread_steps(steps, shape), low, high))]
+
+
+# -- index maps ----------------------------------------------------------------------------
+
+
+def rearrange(
+    edge: str,
+    inputs: Sequence[SSAValue],
+    index: NDArray[np.int64] | None,
+    shape: Sequence[int],
+    names: Names,
+) -> list[Operation]:
+    """Build an index map, last in the list after what it needs.
+
+    Raw integers move unchanged, so operands of several types meet in one whose scale and
+    zero point vary by element; a bipolar operand among others is first cast to integers.
+    """
+    if all(_is_real(value) for value in inputs):
+        return [RearrangeOp(edge, inputs, index, f32, shape)]
+    if any(_is_real(value) for value in inputs):
+        raise GridError("quantised and float32 operands do not meet in one tensor")
+    operations: list[Operation] = []
+    operands = list(inputs)
+    kinds = {type(_quantised(value)) for value in inputs}
+    if BipolarType in kinds and len(kinds) > 1:
+        for position, value in enumerate(inputs):
+            element = _quantised(value)
+            if isinstance(element, BipolarType):
+                unit = np.ones((), np.int64)
+                cast = _recast(value, np.asarray(element.step), unit, names)
+                operations.append(cast)
+                operands[position] = cast.results[0]
+    element = _rearranged_type(operands, index, shape)
+    return [*operations, RearrangeOp(edge, operands, index, element, shape)]
+
+
+def _rearranged_type(
+    inputs: Sequence[SSAValue], index: NDArray[np.int64] | None, shape: Sequence[int]
+) -> QuantisedType:
+    types = [_quantised(value) for value in inputs]
+    where = np.arange(int(np.prod(shape, dtype=np.int64))) if index is None else index
+    where = where.reshape(tuple(shape))
+    if len(types) == 1:
+        return types[0].reindex(shape_of(inputs[0]), where)
+    first = types[0]
+    if all(t == first for t in types) and first.step.size == 1 and first.shift.size == 1:
+        return first
+    if any(isinstance(t, RatioType) for t in types):
+        raise GridError("an integer divided by a constant meets operands of other types")
+
+    def gathered(parameter: Callable[[QuantisedType], Array | Steps]) -> Array:
+        parts = [
+            np.broadcast_to(parameter(t), shape_of(v)).ravel()
+            for t, v in zip(types, inputs, strict=True)
+        ]
+        moved = np.concatenate(parts)[where]
+        return moved.ravel()[:1].reshape(()) if np.all(moved == moved.ravel()[0]) else moved
+
+    steps = np.asarray(gathered(lambda t: t.step), object)
+    scales = np.vectorize(float, otypes=[np.float32])(steps)
+    if isinstance(first, BipolarType):
+        return BipolarType(ArrayAttr.get(scales))
+    bounds = [range_of(*t.storage) for t in types]
+    low, high = min(b[0] for b in bounds), max(b[1] for b in bounds)
+    zero_points = integer_array(-gathered(lambda t: t.shift).astype(object))
+    plain = on_step(steps, low, high)
+    if isinstance(plain, FixedType) and not zero_points.any():
+        return plain
+    width, signed = width_of(low, high)
+    return ScaledType(int(signed), width, ArrayAttr.get(scales), ArrayAttr.get(zero_points))

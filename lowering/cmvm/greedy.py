@@ -43,11 +43,10 @@ class Variant:
 
 VARIANTS = (
     Variant(Policy(base=4, overlap=True, width=1)),
-    Variant(Policy(base=0, overlap=True, depth=-1), differences=2),
+    Variant(Policy(base=4, overlap=True, noise=1), differences=2),
     Variant(Policy(base=16, overlap=True, depth=-1), differences=3),
     Variant(Policy(base=2, overlap=True, depth=-1)),
     Variant(Policy(base=4, overlap=True, noise=1)),
-    Variant(Policy(base=1, depth=-64, width=1), differences=2),
 )
 """What one unit of budget pays for, in this order, for a small matrix."""
 
@@ -101,7 +100,7 @@ def _cost(problem: Problem, graph: Graph) -> float:
 
 
 def _variants(budget: int, digits: int, seed: int) -> Iterator[Variant]:
-    """Choose the variants that a budget pays for: at least one, at most 6 a unit."""
+    """Choose the variants that a budget pays for: at least one, at most 5 a unit."""
     affordable = budget * _DIGITS // max(digits, 1)
     count = max(1, min(affordable, budget * len(VARIANTS)))
     if budget > 0:
@@ -131,10 +130,12 @@ def _distinct(matrix: Integers, bias: Integers) -> _Columns:
     leading = np.vstack([odd, np.ones_like(joint)])
     first = np.argmax(leading != 0, axis=0)
     negative = leading[first, np.arange(len(joint))] < 0
-    odd = np.where(negative, -odd, odd)
     known: dict[bytes, int] = {}
-    of = [known.setdefault(column.tobytes(), len(known)) for column in odd.T]
+    plain = np.where(negative, -odd, odd)
+    of = [known.setdefault(column.tobytes(), len(known)) for column in plain.T]
     chosen = [of.index(k) for k in range(len(known))]
+    # The first of several equal columns keeps its sign, the others are relative to it.
+    negative = negative != negative[chosen][of] if of else negative
     return _Columns(odd[:, chosen], of, shifts.tolist(), negative.tolist(), bias.tolist())
 
 
@@ -146,10 +147,13 @@ def _solve(builder: Builder, columns: _Columns, variant: Variant) -> tuple[int, 
     limit = int(weight - 1 + constant).bit_length() + EXTRA_DEPTH
     if variant.differences > 1 and matrix.shape[1] > 1:
         edges, paths = differences(matrix, variant.differences)
-        sums = _share(builder, edges, values, variant.policy, None)
+        lengths = np.count_nonzero(paths, axis=0) - 1 + constant
+        above = [int(n).bit_length() for n in np.where(paths, lengths, 0).max(axis=1)]
+        limits = [limit - levels for levels in above]
+        sums = _share(builder, edges, values, variant.policy, limits)
         terms = [builder.total(s, 0, 0, signed=True) for s in sums]
         matrix, values = _as_inputs(terms, paths)
-    sums = _share(builder, matrix, values, variant.policy, limit)
+    sums = _share(builder, matrix, values, variant.policy, [limit] * matrix.shape[1])
     return limit, _outputs(builder, columns, sums)
 
 
@@ -178,11 +182,11 @@ def _share(
     matrix: Integers,
     values: list[int],
     policy: Policy,
-    limit: int | None,
+    limits: list[int],
 ) -> list[list[Term]]:
     """Share patterns of the columns; return the terms that each one still sums.
 
-    A column's depth is limited to ``limit``, or to one more than the least possible.
+    ``limits`` bounds the depth of each column's sum, where that is possible.
     """
     least = [int(w - 1).bit_length() if w else 0 for w in _weight(builder, matrix, values)]
     spans = [builder.span[v] for v in values]
@@ -190,7 +194,7 @@ def _share(
     sharing = Sharing(
         csd(matrix),
         [builder.level[v] for v in values],
-        [n + 1 if limit is None else max(n, limit) for n in least],
+        [max(pair) for pair in zip(least, limits, strict=True)],
         widths(narrowed(lows), narrowed(highs)).tolist(),
         policy,
     )

@@ -253,11 +253,26 @@ def _build(files: Mapping[str, str], optimise: str) -> Path:
             flags = [*_FLAGS, *_SPLIT, "--prefix", "Vbench", "--top-module", _BENCH]
             tool.run(["--cc", *flags, "-Mdir", ".", *files], work)
             shutil.copy(_MAIN, work)
-            _compile(tool, work, sorted(work.glob("*.cpp")), optimise)
+            _compile(tool, work, _merge(work), optimise)
             objects = [*map(str, sorted(work.glob("*.o"))), *map(str, library)]
             _command(["g++", "-o", "bench", *objects, "-pthread"], work)
             os.replace(work / "bench", program)
     return program
+
+
+def _merge(work: Path) -> list[Path]:
+    """Gather the sources into one file a processor: the headers are most of the work."""
+    sources = sorted(work.glob("*.cpp"), key=lambda path: (-path.stat().st_size, path.name))
+    parts: list[list[Path]] = [[] for _ in range(min(os.cpu_count() or 1, len(sources)))]
+    sizes = [0] * len(parts)
+    for source in sources:
+        smallest = sizes.index(min(sizes))
+        parts[smallest].append(source)
+        sizes[smallest] += source.stat().st_size
+    merged = [work / f"part{number}.cpp" for number in range(len(parts))]
+    for path, part in zip(merged, parts, strict=True):
+        path.write_text("".join(f'#include "{source.name}"\n' for source in part))
+    return merged
 
 
 def _library(tool: Tool, folder: Path) -> list[Path]:

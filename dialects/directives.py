@@ -42,12 +42,14 @@ DIRECTION = "fastml.direction"
 TOP = "fastml.top"
 """Marks the function that is the design."""
 II = "fastml.ii"
-"""Cycles between two frames, on the top function; on others, what they need."""
+"""Cycles between two frames: on the design, and on every function with loops."""
 LATENCY = "fastml.latency"
-"""Cycle in which the output beat appears, counted from the input beat."""
+"""Cycle in which the output beat appears, counted from the input beat: likewise."""
 START = "fastml.start"
-"""Cycle in which an operation executes, or a loop begins: of the design outside of loops, of
-the iteration inside."""
+"""Cycle in which an operation executes, a loop begins, or a function with loops is called.
+
+It is a cycle of the design outside of loops, of the enclosing iteration inside, and counted
+from the call in a function with loops."""
 PIPELINE = "fastml.pipeline"
 """Cycles between two iterations of a loop."""
 UNROLL = "fastml.unroll"
@@ -141,6 +143,7 @@ DIRECTIVES: Mapping[str, Directive] = {
     START: _on(
         _at_least(0),
         "affine.for",
+        "func.call",
         "memref.load",
         "memref.store",
         *_COMPUTATIONS,

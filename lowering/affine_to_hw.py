@@ -271,10 +271,10 @@ class _Body:
         data = dict[str, Wire]()
         for value, (_, edge) in zip(op.operands, argument_edges(function), strict=True):
             if not edge.output:
-                at = None if loops is None else loops.facts.arrival
+                at = self.facts.calls.get(op)
                 data[port_of(edge, function)] = self.beat(value, at)
         if loops is not None:
-            data[loops.start_port] = self.valid_at(loops.facts.arrival)
+            data[loops.start_port] = self.valid_at(self.facts.calls[op])
         results = self.place(name, module, data)
         for value, (_, edge) in zip(op.operands, argument_edges(function), strict=True):
             if edge.output:
@@ -282,7 +282,7 @@ class _Body:
                 beat = results.get(port_of(edge, function), empty)
                 self.unpack(value, self.edges[value], self.watch(value, beat))
         if loops is not None:
-            self.finished(loops.facts.finish, results[loops.done_port])
+            self.finished(self.facts.calls[op] + loops.facts.latency, results[loops.done_port])
 
     def place(self, name: str, module: hw.HWModuleOp, data: Mapping[str, Wire]) -> dict[str, Wire]:
         """Place a module; return its outputs by name."""
@@ -336,7 +336,7 @@ class _Top(_Body):
             beats = inputs[1::2]
             for value, elements in loops.build(valid, beats).items():
                 self.memories[value] = list(elements)
-            self.finished(facts.finish, loops.done)
+            self.finished(facts.latency, loops.done)
         else:
             self.run()
             self.watch_stored()

@@ -112,8 +112,7 @@ class _Checker:
         """Check ``function``, whose inputs have the given cycles, once."""
         if function in self.active:
             raise illegal(f"'{function.sym_name.data}' calls itself", function)
-        arrival = max((max(input.cycles, default=0) for input in arriving), default=0)
-        facts = FunctionSchedule(function, self.interval(function), max(arrival, 0))
+        facts = self.facts_of(function)
         inputs = iter(arriving)
         for value, edge in argument_edges(function):
             never = [NEVER] * len(edge.elements)
@@ -121,7 +120,8 @@ class _Checker:
             facts.elements[value], facts.held[value] = source.cycles, source.held
         known = self.checked.get(function)
         if known is not None:
-            _check_again(known, facts)
+            if not facts.looped:
+                _check_again(known, facts)
             return known
         self.active.append(function)
         if facts.looped:
@@ -139,19 +139,29 @@ class _Checker:
         self.checked[function] = facts
         return facts
 
-    def interval(self, function: FuncOp) -> int:
-        """Return the II of ``function``, which the design's must allow."""
+    def facts_of(self, function: FuncOp) -> FunctionSchedule:
+        """Return what the attributes of ``function`` say of its time."""
+        facts = FunctionSchedule(function, self.ii)
         ii = directives.integer(function.attributes, directives.II)
-        if ii is not None and ii > self.ii:
+        latency = directives.integer(function.attributes, directives.LATENCY)
+        if facts.looped:
+            if ii is None or latency is None:
+                raise illegal(
+                    f"a function with loops needs '{directives.II}' and '{directives.LATENCY}'",
+                    function,
+                )
+            facts.ii, facts.latency = ii, latency
+        elif directives.TOP not in function.attributes and (ii or latency) is not None:
             raise illegal(
-                f"II of the design is {self.ii}, but '{function.sym_name.data}' has {ii}",
+                f"'{directives.II}' and '{directives.LATENCY}' have no meaning on a function "
+                "without loops that is not the design",
                 function,
             )
-        if directives.LATENCY in function.attributes and directives.TOP not in function.attributes:
+        if facts.ii > self.ii:
             raise illegal(
-                f"'{directives.LATENCY}' has a meaning on the top function only", function
+                f"II of the design is {self.ii}, but '{facts.name}' needs {facts.ii}", function
             )
-        return self.ii
+        return facts
 
 
 def _check_again(known: FunctionSchedule, now: FunctionSchedule) -> None:
@@ -310,16 +320,33 @@ class _StraightLine:
                 )
             if not edge.output:
                 arriving.append(self.arriving(value, op))
-        if has_loops(callee) and directives.TOP not in self.facts.function.attributes:
-            raise illegal("only the top function may call functions with loops", op)
+        start = self.origin(op, callee, arriving)
         facts = self.checker.check(callee, arriving)
         for value, edge in zip(op.operands, edges, strict=True):
             if not edge.output:
                 continue
             if any(cycle != NEVER for cycle in self.facts.elements[value]):
                 raise illegal(f"'{self.edge(value, op).name}' is stored twice", op)
-            self.facts.elements[value] = list(facts.elements[edge.value])
-            self.facts.held[value] = list(facts.held[edge.value])
+            self.facts.elements[value] = [start + c for c in facts.elements[edge.value]]
+            self.facts.held[value] = [start + c for c in facts.held[edge.value]]
+
+    def origin(self, op: CallOp, callee: FuncOp, arriving: list[Arrival]) -> int:
+        """Return the cycle in which the callee's time begins."""
+        start = directives.integer(op.attributes, directives.START)
+        if not has_loops(callee):
+            if start is not None:
+                raise illegal("a function without loops has the cycles of the design", op)
+            return 0
+        if directives.TOP not in self.facts.function.attributes:
+            raise illegal("only the top function may call functions with loops", op)
+        ready = max((max(source.cycles, default=0) for source in arriving), default=0)
+        ready = max(ready, 0)
+        if start is not None and start < ready:
+            raise illegal(
+                f"starts in cycle {start}, but an input is there only in cycle {ready}", op
+            )
+        self.facts.calls[op] = ready if start is None else start
+        return self.facts.calls[op]
 
     def arriving(self, value: SSAValue, op: Operation) -> Arrival:
         cycles = self.facts.elements[value]

@@ -46,7 +46,7 @@ class _Access:
     loops: tuple[Loop, ...]
     address: Linear
     time: int
-    """Cycle of the design of the first instance."""
+    """Cycle of the first instance, since the call."""
     order: int
     """Position of the first instance in the program."""
     extents: tuple[int, ...]
@@ -75,11 +75,9 @@ class _Scope:
     block: Block
     loop: Loop | None
     offset: int = 0
-    """Cycle of the design of its first iteration."""
+    """Cycle of its first iteration, since the call."""
     order: int = 0
     extents: tuple[int, ...] = ()
-    free: int = 0
-    """Cycle of the iteration in which the loops so far are over."""
 
     @property
     def loops(self) -> tuple[Loop, ...]:
@@ -90,7 +88,6 @@ class _Scope:
 class _LoopChecker:
     facts: FunctionSchedule
     accesses: dict[SSAValue, list[_Access]] = field(default_factory=dict[SSAValue, list[_Access]])
-    inputs: set[SSAValue] = field(default_factory=set[SSAValue])
     scope_of: dict[Block, Loop | None] = field(default_factory=dict[Block, Loop | None])
 
     def visit(self, scope: _Scope) -> int:
@@ -133,8 +130,6 @@ class _LoopChecker:
             cycle = self.ready(operand, scope)
             if cycle > ready:
                 ready, late = cycle, operand
-            if operand in self.inputs and scope.loop is None:
-                ready, late = max(ready, self.facts.arrival), operand
         time = max(ready, 0) if start is None else start
         if late is not None and time < ready:
             raise illegal(
@@ -194,8 +189,7 @@ class _LoopChecker:
 
     def loop(self, op: affine.ForOp, scope: _Scope, order: int) -> int:
         """Walk a loop; return the number of operations that it executes."""
-        loop = _loop_of(op, scope)
-        scope.free = max(scope.free, loop.start + loop.span)
+        loop = _loop_of(op, scope.loop)
         self.facts.loops[op] = loop
         self.facts.indices.enter(loop)
         room = self.facts.ii if scope.loop is None else scope.loop.interval
@@ -311,33 +305,28 @@ def _bounds(op: affine.ForOp) -> tuple[int, int, int]:
     return limits[0], width, trips
 
 
-def _loop_of(op: affine.ForOp, scope: _Scope) -> Loop:
-    """Return a loop; inside of another, it follows the loops before it by default."""
+def _loop_of(op: affine.ForOp, parent: Loop | None) -> Loop:
     if directives.UNROLL in op.attributes:
         raise illegal(f"unroll loops with '{directives.UNROLL}' before this", op)
     lower, step, trips = _bounds(op)
     interval = directives.integer(op.attributes, directives.PIPELINE)
     if interval is None:
         raise illegal(f"loop has no '{directives.PIPELINE}', the cycles between its iterations", op)
-    start = directives.integer(op.attributes, directives.START)
-    if start is None and scope.loop is None:
-        raise illegal(f"outermost loop has no '{directives.START}'", op)
-    start = scope.free if start is None else start
-    return Loop(op, scope.loop, lower, step, trips, interval, start)
+    start = directives.integer(op.attributes, directives.START) or 0
+    return Loop(op, parent, lower, step, trips, interval, start)
 
 
 def check_loops(facts: FunctionSchedule) -> None:
     """Check a function with loops and fill in what is known of its time."""
     edges: dict[SSAValue, Edge] = dict(argument_edges(facts.function))
     checker = _LoopChecker(facts)
-    checker.inputs = {value for value, edge in edges.items() if not edge.output}
     checker.visit(_Scope(facts.function.body.block, None))
     for memory, accesses in checker.accesses.items():
         if isinstance(memory.owner, memref.GetGlobalOp):
             _check_constant(accesses)
             continue
         edge = edges.get(memory) or edge_of(memory, accesses[0].op)
-        if memory in checker.inputs:
+        if memory in edges and not edge.output:
             _check_input(edge, accesses, facts)
         else:
             _check_memory(edge, accesses, facts)
@@ -350,23 +339,21 @@ def _check_constant(accesses: list[_Access]) -> None:
 
 
 def _check_input(edge: Edge, accesses: list[_Access], facts: FunctionSchedule) -> None:
-    """The beat is there in its cycle, and held from the next one until the next beat."""
-    arrival = facts.arrival
+    """The beat is held from the cycle after the call until the next beat is."""
     for access in accesses:
         if not is_load(access.op):
             raise illegal(f"stores to input '{edge.name}'", access.op)
-        if access.loops and access.time <= arrival:
+        if access.time < 1:
             raise illegal(
-                f"a loop can read '{edge.name}' from cycle {arrival + 1} on, when it is "
-                f"held; this load starts in cycle {access.time}",
+                f"reads '{edge.name}' in cycle {access.time}, but it is held from cycle 1 on",
                 access.op,
                 hint=f"'{directives.START}' of the outermost loop says when it begins",
             )
         last = access.time + sum((loop.trips - 1) * loop.interval for loop in access.loops)
-        if last > arrival + facts.ii:
+        if last > facts.ii:
             raise illegal(
-                f"reads '{edge.name}' in cycle {last}, but the next frame replaces it "
-                f"after cycle {arrival + facts.ii}",
+                f"reads '{edge.name}' in cycle {last}, but the next frame replaces it after "
+                f"cycle {facts.ii}",
                 access.op,
             )
 
@@ -443,18 +430,21 @@ def _check_memory(edge: Edge, accesses: list[_Access], facts: FunctionSchedule) 
     until = last[log.group] - facts.ii
     _refuse(log, edge, again, until, "of the next frame is stored before cycle {other}")
     if edge.output:
-        _note_output(log, edge, facts)
+        _check_output(log, edge, facts)
 
 
-def _note_output(log: _Log, edge: Edge, facts: FunctionSchedule) -> None:
-    """Note that an element is there from its last store on, until that of the next frame."""
-    cycles = np.array(facts.elements[edge.value], np.int64)
-    np.maximum.at(cycles, log.address[log.writes], log.time[log.writes])
-    held = cycles.copy()
-    element = log.address[log.first]
-    held[element] = log.time[log.first] + facts.ii - 1
-    facts.elements[edge.value] = cycles.tolist()
-    facts.held[edge.value] = np.maximum(held, cycles).tolist()
+def _check_output(log: _Log, edge: Edge, facts: FunctionSchedule) -> None:
+    """The whole beat appears in the cycle of the latency, and stays until it is replaced."""
+    late = log.writes & (log.time + 1 > facts.latency)
+    latency = np.full(len(log.time), facts.latency)
+    _refuse(log, edge, late, latency, "is stored, too late for the latency of {other}")
+    replaced = log.time[log.first] + facts.ii
+    early = np.zeros(len(log.time), np.bool_)
+    early[log.first] = replaced < facts.latency
+    _refuse(log, edge, early, latency, "of the next frame is stored before cycle {other}")
+    cycles, held = facts.elements[edge.value], facts.held[edge.value]
+    for element, last in zip(log.address[log.first].tolist(), replaced.tolist(), strict=True):
+        cycles[element], held[element] = facts.latency, last
 
 
 def _refuse(

@@ -7,7 +7,7 @@ of its own while the inner ones run. The input beat is held from its cycle on un
 one; elements of outputs and of local memories are registers that a store enables.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 
 from xdsl.dialects import affine, arith, hw, memref
@@ -69,7 +69,6 @@ class _Memory:
     writes: list[list[tuple[Wire, Wire]]]
     """For each element, enables and data."""
     state: bool = True
-    following: list[Wire] = field(default_factory=list[Wire])
 
 
 class LoopLowering:
@@ -81,7 +80,6 @@ class LoopLowering:
         self.values: dict[SSAValue, tuple[Wire, _Scope]] = {}
         self.controls: dict[Loop, Control] = {}
         self.memories: dict[SSAValue, _Memory] = {}
-        self.arriving: dict[SSAValue, list[Wire]] = {}
         self.carried: dict[SSAValue, Wire] = {}
         self.held: dict[SSAValue, Wire] = {}
         ports = {edge.port for _, edge in argument_edges(facts.function)}
@@ -124,15 +122,15 @@ class LoopLowering:
                 self.memories[value] = self.memory(edge)
             else:
                 self.capture(value, edge, next(inputs), start)
-        top = _Scope(None, None, {self.facts.arrival: start})
+        top = _Scope(None, None, {0: start})
         self.body(self.facts.function.body.block, top)
         for memory in self.memories.values():
             if memory.state:
                 self.close(memory)
         self.netlist.location = self.facts.function.location
-        self.done = self.pulse_at(top, self.facts.finish)
+        self.done = self.pulse_at(top, self.facts.latency)
         return {
-            value: self.memories[value].following
+            value: self.memories[value].registers
             for value, edge in argument_edges(self.facts.function)
             if edge.output
         }
@@ -156,12 +154,10 @@ class LoopLowering:
                 following = self.netlist.mux(enable, data, following)
             if register.width:
                 self.netlist.connect(register, following)
-            memory.following.append(following)
 
     def capture(self, value: SSAValue, edge: Edge, beat: Wire, start: Wire) -> None:
         """Hold an input beat until the next one."""
-        layout = list(zip(edge.elements.offsets, edge.elements.widths, strict=True))
-        self.arriving[value] = [self.netlist.element(beat, low, width) for low, width in layout]
+        layout = zip(edge.elements.offsets, edge.elements.widths, strict=True)
         held = self.register(beat.width)
         if held.width:
             self.netlist.connect(held, beat, start)
@@ -295,8 +291,6 @@ class LoopLowering:
             return self.look_up(source.owner, address, width, scope, time)
         memory = self.memories[source]
         elements = memory.registers
-        if source in self.arriving and scope.loop is None and time == self.facts.arrival:
-            elements = self.arriving[source]
         layout = memory.edge.elements
         if not address.factors:
             at = address.constant

@@ -53,26 +53,28 @@ class Edge:
 class FunctionSchedule:
     """Cycles of the values and of the elements of one function.
 
-    Outside of loops cycles are those of the design; inside, those since the start of the
-    iteration.
+    In a function without loops cycles are those of the design. In one with loops they are
+    those since the call, and inside of a loop, since the start of the iteration.
     """
 
     function: FuncOp
     ii: int
     """Cycles between two frames."""
-    arrival: int = 0
-    """Cycle of the design in which the last input element arrives."""
+    latency: int = 0
+    """Cycle in which the outputs of a function with loops appear."""
     cycles: dict[SSAValue, int] = field(default_factory=dict[SSAValue, int])
     times: dict[Operation, int] = field(default_factory=dict[Operation, int])
     """Cycle in which each operation of a function with loops executes."""
     elements: dict[SSAValue, list[int]] = field(default_factory=dict[SSAValue, list[int]])
-    """Cycle of the design of each element of each memref."""
+    """Cycle of each element of each memref."""
     held: dict[SSAValue, list[int]] = field(default_factory=dict[SSAValue, list[int]])
-    """Last cycle of the design in which each element of a memref is still there."""
+    """Last cycle in which each element of a memref is still there."""
     until: dict[SSAValue, int] = field(default_factory=dict[SSAValue, int])
     """Last cycle in which a value is still there, where that is later than its cycle."""
     loops: dict[Operation, Loop] = field(default_factory=dict[Operation, Loop])
     indices: IndexExpressions = field(default_factory=IndexExpressions)
+    calls: dict[Operation, int] = field(default_factory=dict[Operation, int])
+    """Cycle of the design in which each call of a function with loops starts."""
 
     @property
     def name(self) -> str:
@@ -83,12 +85,6 @@ class FunctionSchedule:
     def looped(self) -> bool:
         """Whether the function has loops: it is executed over time, and holds state."""
         return has_loops(self.function)
-
-    @property
-    def finish(self) -> int:
-        """Cycle of the design in which the last output element is there."""
-        outputs = [edge.value for _, edge in argument_edges(self.function) if edge.output]
-        return max((max(self.elements[value], default=0) for value in outputs), default=0)
 
 
 def argument_edges(function: FuncOp) -> Iterator[tuple[BlockArgument, Edge]]:

@@ -77,7 +77,7 @@ class Scheduler:
             count = len(channel_of(argument))
             arrivals[argument] = Arrival(np.zeros(count, np.int64), np.zeros(count))
         for stage in graph.stages:
-            arrivals[stage.result] = arrival = self.stage(stage, arrivals)
+            arrivals[stage.result] = arrival = _settled(stage, self.stage(stage, arrivals))
             stage.cycles = ArrayAttr.get(arrival.cycle)
         outputs = graph.outputs.values()
         last = max((int(arrivals[v].cycle.max(initial=0)) for v in outputs), default=0)
@@ -207,6 +207,12 @@ def _latest(left: Arrival, right: Arrival) -> Arrival:
         np.where(right.cycle == cycle, right.time, 0.0),
     )
     return Arrival(cycle, time)
+
+
+def _settled(stage: qflow.StageOp, arrival: Arrival) -> Arrival:
+    """Let elements that never change be ready from the start."""
+    constant = stage.channel.lows == stage.channel.highs
+    return Arrival(np.where(constant, 0, arrival.cycle), np.where(constant, 0.0, arrival.time))
 
 
 def _joined(parts: list[Arrival]) -> Arrival:

@@ -259,7 +259,8 @@ class StageFunction:
         width = max(self.result.elements.container[0], 1)
         bits = self.builder.resized(scalar, width)
         op = affine.StoreOp(bits, self.block.args[-1], (), _at(element))
-        self.builder.add(op, max(cycle, scalar.cycle))
+        self.builder.add(op)
+        assert scalar.value is None or scalar.cycle == cycle, "stored in another cycle"
 
     def copy(self, cycles: Array) -> None:
         """Copy the operand."""

@@ -288,6 +288,8 @@ def check_schedule(graph: qflow.GraphOp) -> None:
     for stage in graph.stages:
         ready = [cycles_of(source) for source in stage.sources]
         own = cycles_of(stage.result)
+        constant = stage.channel.lows == stage.channel.highs
+        own = np.where(constant, np.iinfo(np.int64).max, own)
         if isinstance(stage, qflow.DenseOp | qflow.CombineOp) and stage.graph is not None:
             _check_adders(stage, stage.graph, np.concatenate(ready), own)
         elif isinstance(stage, qflow.RearrangeOp):

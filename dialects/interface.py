@@ -50,12 +50,13 @@ class Interface:
             text = attribute.data.get(key)
             if not isinstance(text, StringAttr):
                 raise VerifyException(f"'{ATTRIBUTE}' lacks the text of its {key}")
-            networks.append(_parse(text.data))
+            networks.append(parse_network(text.data))
         return cls(*networks)
 
 
 @lru_cache(maxsize=16)
-def _parse(text: str) -> NetworkOp:
+def parse_network(text: str) -> NetworkOp:
+    """Parse the text of one network; raise ``ParseError`` or ``VerifyException``."""
     context = Context()
     context.load_dialect(Builtin)
     context.load_dialect(Fastml)

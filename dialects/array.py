@@ -10,7 +10,7 @@ import base64
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Generator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
@@ -24,6 +24,8 @@ from xdsl.printer import Printer
 
 Array: TypeAlias = NDArray[Any]
 """``float32``, ``int64``, or ``object`` holding Python integers."""
+Integers: TypeAlias = NDArray[Any]
+"""``int64``, or ``object`` holding Python integers."""
 
 _INLINE = 32
 """Arrays of more elements than this print compressed."""
@@ -36,7 +38,7 @@ _sidecar: ContextVar[MutableMapping[str, NDArray[np.generic]] | None] = ContextV
 
 
 @contextmanager
-def sidecar(blobs: MutableMapping[str, NDArray[np.generic]]) -> Iterator[None]:
+def sidecar(blobs: MutableMapping[str, NDArray[np.generic]]) -> Generator[None]:
     """Print large arrays into ``blobs``, and read them from there, inside the context."""
     token = _sidecar.set(blobs)
     try:
@@ -45,7 +47,7 @@ def sidecar(blobs: MutableMapping[str, NDArray[np.generic]]) -> Iterator[None]:
         _sidecar.reset(token)
 
 
-def integer_array(values: ArrayLike) -> Array:
+def integer_array(values: ArrayLike) -> Integers:
     """Return ``values`` as ``int64`` where they fit, else as Python integers."""
     exact = np.asarray(values)
     if exact.dtype != object:
@@ -101,8 +103,8 @@ class ArrayAttr(Data[ConstantArray]):
 
     name = "fastml.array"
 
-    @classmethod
-    def get(cls, values: ArrayLike) -> "ArrayAttr":
+    @classmethod  # any array will do, where the base class wants it wrapped already
+    def get(cls, values: ArrayLike) -> "ArrayAttr":  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wrap floats as ``f32``, integers as ``i64`` or, where too large, ``int``."""
         array = np.asarray(values)
         if array.dtype.kind == "f":
@@ -112,6 +114,12 @@ class ArrayAttr(Data[ConstantArray]):
     @property
     def array(self) -> Array:
         """The array itself, read-only."""
+        return self.data.array
+
+    @property
+    def integers(self) -> Integers:
+        """The array, which must hold integers, read-only."""
+        assert self.data.dtype != "f32", "the array holds real numbers"
         return self.data.array
 
     def print_parameter(self, printer: Printer) -> None:

@@ -1,0 +1,239 @@
+"""Linear stages of the ``qflow`` dialect: constant matrix, elementwise join, product."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.ir import SSAValue
+from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, var_operand_def
+
+from fastml.dialects.adder_graph import AdderGraphAttr
+from fastml.dialects.array import ArrayAttr, Integers, integer_array
+from fastml.dialects.channel import ChannelType, channel_of
+from fastml.dialects.qflow_stage import (
+    StageOp,
+    properties_of,
+    require,
+    require_integers,
+    verify_cycles,
+)
+
+
+def linear_ranges(
+    matrix: Integers, bias: Integers, lows: Integers, highs: Integers
+) -> tuple[Integers, Integers]:
+    """Return the exact ranges of ``x @ matrix + bias`` over ``lows <= x <= highs``."""
+    exact = matrix.astype(object) if _needs_object(matrix, lows, highs) else matrix
+    positive, negative = np.maximum(exact, 0), np.minimum(exact, 0)
+    kind = exact.dtype
+    lows, highs = lows.astype(kind), highs.astype(kind)
+    wide = bias.astype(object)
+    low = (lows @ positive + highs @ negative).astype(object) + wide
+    high = (highs @ positive + lows @ negative).astype(object) + wide
+    return integer_array(low), integer_array(high)
+
+
+def _needs_object(matrix: Integers, lows: Integers, highs: Integers) -> bool:
+    if object in (matrix.dtype, lows.dtype, highs.dtype):
+        return True
+    weight = max(-int(matrix.min(initial=0)), int(matrix.max(initial=0)))
+    value = max(-int(lows.min(initial=0)), int(highs.max(initial=0)))
+    return weight * value * max(len(lows), 1) >= 1 << 62
+
+
+def verify_graph(
+    graph: AdderGraphAttr | None,
+    cycles: ArrayAttr | None,
+    inputs: int,
+    outputs: int,
+    positions: int,
+) -> None:
+    """Check the adder graph of a stage, and the cycles of its adders at every position."""
+    if graph is None:
+        require(cycles is None, "node cycles need an adder graph")
+        return
+    graph.verify_inputs(inputs)
+    found = len(graph.out_id.array)
+    require(found == outputs, f"the adder graph has {found} outputs, not {outputs}")
+    if cycles is not None:
+        count = positions * graph.nodes
+        verify_cycles(cycles, count, f"node cycles must be one for each of {count} adders")
+
+
+@irdl_op_definition
+class DenseOp(StageOp):
+    """Constant matrix: ``y = x @ matrix + bias`` for each of ``positions`` blocks of x."""
+
+    name = "qflow.dense"
+
+    input = operand_def(ChannelType)
+    matrix = prop_def(ArrayAttr)
+    bias = prop_def(ArrayAttr)
+    graph = opt_prop_def(AdderGraphAttr)
+    node_cycles = opt_prop_def(ArrayAttr)
+
+    assembly_format = "$edge `(` $input `)` attr-dict `:` type($input) `->` type($result)"
+
+    def __init__(
+        self, edge: str, input: SSAValue, matrix: Integers, bias: Integers, shape: Sequence[int]
+    ):
+        parameters = {"matrix": ArrayAttr.get(matrix), "bias": ArrayAttr.get(bias)}
+        lows, highs = self._block_ranges(channel_of(input), matrix, bias)
+        super().__init__(
+            operands=[input],
+            properties=properties_of(edge, parameters),
+            result_types=[ChannelType.of(shape, lows, highs)],
+        )
+
+    @staticmethod
+    def _block_ranges(
+        source: ChannelType, matrix: Integers, bias: Integers
+    ) -> tuple[Integers, Integers]:
+        rows = matrix.shape[0]
+        blocks = [
+            linear_ranges(matrix, bias, source.lows[at : at + rows], source.highs[at : at + rows])
+            for at in range(0, len(source), rows)
+        ]
+        lows, highs = zip(*blocks, strict=True)
+        return integer_array(np.concatenate(lows)), integer_array(np.concatenate(highs))
+
+    @property
+    def sources(self) -> Sequence[SSAValue]:
+        """The operand channel."""
+        return [self.input]
+
+    @property
+    def positions(self) -> int:
+        """How many blocks of the operand the matrix is applied to."""
+        return len(channel_of(self.input)) // self.matrix.array.shape[0]
+
+    def exact_ranges(self) -> tuple[Integers, Integers]:
+        """Return sums of products at the worst ends of the operand's ranges."""
+        return self._block_ranges(channel_of(self.input), self.matrix.integers, self.bias.integers)
+
+    def verify_parameters(self) -> None:
+        """Check matrix, bias, adder graph and node cycles."""
+        matrix = self.matrix.array
+        require(matrix.ndim == 2 and matrix.dtype != np.float32, "needs an integer matrix")
+        rows, columns = matrix.shape
+        require(rows > 0, "the matrix needs a row")
+        require_integers(self.bias, (columns,), "bias")
+        count = len(channel_of(self.input))
+        require(
+            count > 0 and count % rows == 0,
+            f"{count} elements are not blocks of {rows} matrix rows",
+        )
+        verify_graph(self.graph, self.node_cycles, rows, columns, self.positions)
+
+
+@irdl_op_definition
+class CombineOp(StageOp):
+    """Elementwise linear join: ``y[i] = sum_k coefficients[k, i] * x_k[i] + bias[i]``."""
+
+    name = "qflow.combine"
+
+    inputs = var_operand_def(ChannelType)
+    coefficients = prop_def(ArrayAttr)
+    bias = prop_def(ArrayAttr)
+    graph = opt_prop_def(AdderGraphAttr)
+    node_cycles = opt_prop_def(ArrayAttr)
+
+    assembly_format = "$edge `(` $inputs `)` attr-dict `:` functional-type($inputs, $result)"
+
+    def __init__(
+        self,
+        edge: str,
+        inputs: Sequence[SSAValue],
+        coefficients: Integers,
+        bias: Integers,
+        shape: Sequence[int],
+    ):
+        parameters = {"coefficients": ArrayAttr.get(coefficients), "bias": ArrayAttr.get(bias)}
+        lows, highs = self._join([channel_of(x) for x in inputs], coefficients, bias)
+        super().__init__(
+            operands=[inputs],
+            properties=properties_of(edge, parameters),
+            result_types=[ChannelType.of(shape, lows, highs)],
+        )
+
+    @staticmethod
+    def _join(
+        channels: Sequence[ChannelType], coefficients: Integers, bias: Integers
+    ) -> tuple[Integers, Integers]:
+        low: Integers = bias.astype(object)
+        high: Integers = bias.astype(object)
+        for channel, row in zip(channels, coefficients.astype(object), strict=True):
+            ends = np.stack([row * channel.lows.astype(object), row * channel.highs.astype(object)])
+            low, high = low + ends.min(axis=0), high + ends.max(axis=0)
+        return integer_array(low), integer_array(high)
+
+    @property
+    def sources(self) -> Sequence[SSAValue]:
+        """The operand channels."""
+        return list(self.inputs)
+
+    def exact_ranges(self) -> tuple[Integers, Integers]:
+        """Return sums of products at the worst ends of the operands' ranges."""
+        channels = [channel_of(x) for x in self.inputs]
+        return self._join(channels, self.coefficients.integers, self.bias.integers)
+
+    def verify_parameters(self) -> None:
+        """Check coefficients and bias against the operands."""
+        require(len(self.inputs) >= 1, "needs an operand")
+        count = len(channel_of(self.inputs[0]))
+        require(all(len(channel_of(x)) == count for x in self.inputs), "operands differ in size")
+        require_integers(self.coefficients, (len(self.inputs), count), "coefficients")
+        require_integers(self.bias, (count,), "bias")
+        verify_graph(self.graph, self.node_cycles, len(self.inputs) * count, count, 1)
+
+
+@irdl_op_definition
+class MultiplyOp(StageOp):
+    """Elementwise product of two channels: ``y[i] = left[i] * right[i]``."""
+
+    name = "qflow.multiply"
+
+    left = operand_def(ChannelType)
+    right = operand_def(ChannelType)
+
+    assembly_format = (
+        "$edge `(` $left `,` $right `)` attr-dict"
+        " `:` type($left) `,` type($right) `->` type($result)"
+    )
+
+    def __init__(self, edge: str, left: SSAValue, right: SSAValue, shape: Sequence[int]):
+        lows, highs = self._corners(left, right)
+        super().__init__(
+            operands=[left, right],
+            properties=properties_of(edge, {}),
+            result_types=[ChannelType.of(shape, lows, highs)],
+        )
+
+    @staticmethod
+    def _corners(left: SSAValue, right: SSAValue) -> tuple[Integers, Integers]:
+        a, b = channel_of(left), channel_of(right)
+        ends = [
+            x.astype(object) * y.astype(object)
+            for x in (a.lows, a.highs)
+            for y in (b.lows, b.highs)
+        ]
+        if left is right:  # a square: its least is 0 where the range spans 0
+            squares = np.stack([ends[0], ends[3]])
+            spans = (a.lows <= 0) & (a.highs >= 0)
+            low = np.where(spans, 0, squares.min(axis=0))
+            return integer_array(low), integer_array(squares.max(axis=0))
+        corners = np.stack(ends)
+        return integer_array(corners.min(axis=0)), integer_array(corners.max(axis=0))
+
+    @property
+    def sources(self) -> Sequence[SSAValue]:
+        """The two operand channels."""
+        return [self.left, self.right]
+
+    def exact_ranges(self) -> tuple[Integers, Integers]:
+        """Return the extremes among the corners."""
+        return self._corners(self.left, self.right)
+
+    def verify_parameters(self) -> None:
+        """Check that the operands agree in size."""
+        sizes = len(channel_of(self.left)), len(channel_of(self.right))
+        require(sizes[0] == sizes[1], "operands differ in size")

@@ -83,12 +83,26 @@ class QuantisedType(ParametrizedAttribute, TypeAttribute, ABC):
         """Return the float32 numbers that the model's arithmetic sees."""
 
     def encode(self, real: NDArray[np.float32]) -> tuple[Array, NDArray[np.bool_]]:
-        """Return the nearest raw integers (saturated), and where they are exact."""
+        """Return the nearest raw integers (saturated), and where they are exact.
+
+        Exact means that ``decode`` gives the number back, to the bit.
+        """
         exact = _to_fractions(real) / self.step
         nearest = np.vectorize(round, otypes=[object])(exact)
         raw = (nearest - self.shift.astype(object)) // self.weight
         low, high = self.raw_range
         raw = integer_array(np.clip(raw, low, high))
+        return raw, np.asarray(self.decode(raw) == real)
+
+    def _encode_by(
+        self, real: NDArray[np.float32], scale: NDArray[np.float64], factor: int = 1
+    ) -> tuple[Array, NDArray[np.bool_]]:
+        """Encode numbers of at most 23-bit integers in float64, which finds the nearest."""
+        low, high = self.raw_range
+        scaled = np.rint(real.astype(np.float64) * factor / scale) - np.asarray(
+            self.shift, np.float64
+        )
+        raw = np.clip(scaled, low, high).astype(np.int64)
         return raw, np.asarray(self.decode(raw) == real)
 
     def to_shape(self, shape: Sequence[int]) -> "QuantisedType":
@@ -207,6 +221,12 @@ class ScaledType(QuantisedType):
             self.scale.array, np.float32
         )
 
+    def encode(self, real: NDArray[np.float32]) -> tuple[Array, NDArray[np.bool_]]:
+        """Divide by the scale, in arrays."""
+        if self.width.data > 22 or np.any(np.abs(self.zero_point.array) >= 1 << 22):
+            return super().encode(real)
+        return self._encode_by(real, self.scale.array.astype(np.float64))
+
     def to_shape(self, shape: Sequence[int]) -> QuantisedType:
         """Spread scale and zero point over ``shape``."""
         return ScaledType(
@@ -285,6 +305,12 @@ class RatioType(QuantisedType):
         """Divide in fp32."""
         return to_float32(raw) / np.float32(self.divisor.data)
 
+    def encode(self, real: NDArray[np.float32]) -> tuple[Array, NDArray[np.bool_]]:
+        """Multiply by the divisor, in arrays."""
+        if self.width.data > 22:
+            return super().encode(real)
+        return self._encode_by(real, np.ones((), np.float64), self.divisor.data)
+
     def verify(self) -> None:
         """Reject impossible widths and divisors that float32 does not hold."""
         _verify_storage(self.signed.data, self.width.data)
@@ -339,6 +365,11 @@ class BipolarType(QuantisedType):
         """Return plus or minus the scale."""
         sign = np.where(raw.astype(bool), np.float32(1), np.float32(-1))
         return sign * np.asarray(self.scale.array, np.float32)
+
+    def encode(self, real: NDArray[np.float32]) -> tuple[Array, NDArray[np.bool_]]:
+        """Take the sign; zero counts as positive."""
+        raw = (real >= 0).astype(np.int64)
+        return raw, np.asarray(self.decode(raw) == real)
 
     def to_shape(self, shape: Sequence[int]) -> QuantisedType:
         """Spread the scale over ``shape``."""

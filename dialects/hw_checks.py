@@ -5,10 +5,11 @@ consistent, every loop through a register, every instance with the ports of its 
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 from xdsl.dialects import comb, hw, seq
 from xdsl.dialects.builtin import IntegerType, ModuleOp, Signedness
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, OpResult, SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import hw_extra
@@ -100,7 +101,7 @@ class _Checker:
 
     def check_op(self, op: Operation, path: tuple[str, ...]) -> None:
         for result in op.results:
-            if isinstance(result.type, IntegerType) and not _is_bits(result.type):
+            if type(result.type) is IntegerType and not _is_bits(result.type):
                 raise FastmlError(f"a wire has type {result.type}", op)
         match op:
             case comb.ExtractOp():
@@ -218,21 +219,19 @@ class _Dependence:
             case hw.InstanceOp():
                 output = self.known[op.module_name.root_reference.data]
                 inputs = op.operands
-                return iter([inputs[i] for i in sorted(output[value.index])])  # pyright: ignore
+                return iter([inputs[i] for i in sorted(output[cast(OpResult, value).index])])
             case Operation():
                 return iter(op.operands)
             case _:
                 return iter(())
 
 
-def _is_bits(value_type: object) -> bool:
-    return (
-        isinstance(value_type, IntegerType)
-        and value_type.width.data > 0
-        and value_type.signedness.data is Signedness.SIGNLESS
-    )
+def _is_bits(value_type: Attribute) -> bool:
+    if not isinstance(value_type, IntegerType):
+        return False
+    integer = cast(IntegerType, value_type)
+    return integer.width.data > 0 and integer.signedness.data is Signedness.SIGNLESS
 
 
 def _width(value: SSAValue) -> int:
-    assert isinstance(value.type, IntegerType)
-    return value.type.width.data
+    return hw_extra.bits(value.type)

@@ -5,7 +5,7 @@ the sign. What is printed here parses in CIRCT, and the other way round. Nothing
 :data:`HW`, :data:`COMB` and :data:`SEQ` are xDSL's dialects, extended.
 """
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from xdsl.context import Context
 from xdsl.dialects import comb, hw, seq
@@ -43,6 +43,13 @@ from xdsl.utils.exceptions import VerifyException
 
 NAME_HINT = "sv.namehint"
 """Attribute with the name that a wire has in the printed hardware, as in CIRCT."""
+
+
+def bits(value_type: Attribute) -> int:
+    """Return the width of an integer type; 0 for clocks, arrays and memories."""
+    if isinstance(value_type, IntegerType):
+        return cast(IntegerType, value_type).width.data
+    return 0
 
 
 @irdl_op_definition
@@ -327,9 +334,7 @@ def _keyword(parser: Parser, keywords: tuple[str, ...]) -> str | None:
 
 def _parse_short_type(parser: Parser) -> FirMemType:
     depth, width = FirMemType.parse_parameters(parser)
-    assert isinstance(depth, IntAttr)
-    assert isinstance(width, IntAttr)
-    return FirMemType(depth.data, width.data)
+    return FirMemType(cast(IntAttr, depth).data, cast(IntAttr, width).data)
 
 
 @irdl_op_definition

@@ -18,7 +18,6 @@ from typing import cast
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
-from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.hw_checks import check_hardware
 from fastml.runtime.bits import Packer, Words, field, from_integers, to_integers
 from fastml.runtime.hw_compile import compile_netlist
@@ -213,7 +212,7 @@ class _Run:
             self.late[slot.index] = int(value[-1])
         self.env[slot.index] = late
 
-    def feedback(self, component: Component, step: Step, imports: list[int]) -> None:
+    def feedback(self, component: Component, step: Step, imports: Sequence[int]) -> None:
         """Run a component clock by clock."""
         key = id(component)
         state = self.states.get(key) or self.first_state(component)
@@ -268,28 +267,30 @@ def _bind_one(instruction: Instruction, used: tuple[int, ...], dead: tuple[int, 
     special: Callable[[_Run], None] | None = None
     match instruction.name, instruction.param:
         case "delay", _:
-
-            def special(run: _Run) -> None:
-                run.delay(instruction)
-
+            special = _delay(instruction)
         case "component", Component() as component:
-            step = generate(component)
-
-            def special(run: _Run) -> None:
-                run.feedback(component, step, list(used))
-
-        case "table", list() as words:
-            table = np.array(words, object if result.wide else np.int64)
-            function = table.take
+            special = _feedback(component, used)
+        case "table", words:
+            dtype = object if result.wide else np.int64
+            function = np.array(cast(list[int], words), dtype).take
         case "widen", _:
             function = _widen
         case "narrow", _:
             function = _narrow
+        case "mux", _ if result.wide:
+            function = _wide_mux
         case name, _:
             function = ELEMENTARY[name].vector
-            if name == "mux" and result.wide:
-                function = _wide_mux
     return _Bound(function, special, result.index, used, dead)
+
+
+def _delay(instruction: Instruction) -> Callable[[_Run], None]:
+    return lambda run: run.delay(instruction)
+
+
+def _feedback(component: Component, used: Sequence[int]) -> Callable[[_Run], None]:
+    step = generate(component)
+    return lambda run: run.feedback(component, step, used)
 
 
 def _widen(values: Vector) -> Vector:

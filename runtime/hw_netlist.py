@@ -104,9 +104,9 @@ def ports_of(op: hw.HWModuleOp) -> tuple[list[Port], list[Port]]:
     inputs: list[Port] = []
     outputs: list[Port] = []
     for port in op.module_type.ports.data:
-        if isinstance(port.type, IntegerType):
+        if width := hw_extra.bits(port.type):
             side = inputs if port.dir.data.is_input_like() else outputs
-            side.append(Port(port.port_name.data, port.type.width.data))
+            side.append(Port(port.port_name.data, width))
     return inputs, outputs
 
 
@@ -117,8 +117,7 @@ def flatten(module: ModuleOp, top: str) -> Netlist:
 
 def width_of(value: SSAValue) -> int:
     """Bits of an integer value; 0 for clocks, arrays and memories."""
-    value_type = value.type
-    return value_type.width.data if isinstance(value_type, IntegerType) else 0
+    return hw_extra.bits(value.type)
 
 
 _BINARY: dict[type[Operation], str] = {

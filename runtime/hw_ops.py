@@ -101,8 +101,16 @@ def _truth(*operands: Interval) -> Interval:
     return 0, 1
 
 
-def _as_integers(truth: NDArray[np.bool_]) -> Vector:
-    return truth.astype(np.int64)
+def _equal(a: Vector, b: Vector) -> Vector:
+    return np.equal(a, b).astype(np.int64)
+
+
+def _less(a: Vector, b: Vector) -> Vector:
+    return np.less(a, b).astype(np.int64)
+
+
+def _less_or_equal(a: Vector, b: Vector) -> Vector:
+    return np.less_equal(a, b).astype(np.int64)
 
 
 def _divide(a: Vector, b: Vector) -> Vector:
@@ -124,20 +132,20 @@ def _parity(a: Vector) -> Vector:
 
 
 ELEMENTARY: dict[str, Elementary] = {
-    "add": Elementary(lambda a, b: a + b, "({0} + {1})", _add),
-    "sub": Elementary(lambda a, b: a - b, "({0} - {1})", _sub),
-    "mul": Elementary(lambda a, b: a * b, "({0} * {1})", _mul),
-    "and": Elementary(lambda a, b: a & b, "({0} & {1})", _and),
-    "or": Elementary(lambda a, b: a | b, "({0} | {1})", _or),
-    "xor": Elementary(lambda a, b: a ^ b, "({0} ^ {1})", _or),
-    "shl": Elementary(lambda a, b: a << b, "({0} << {1})", _shl),
-    "shr": Elementary(lambda a, b: a >> b, "({0} >> {1})", _shr),
+    "add": Elementary(np.add, "({0} + {1})", _add),
+    "sub": Elementary(np.subtract, "({0} - {1})", _sub),
+    "mul": Elementary(np.multiply, "({0} * {1})", _mul),
+    "and": Elementary(np.bitwise_and, "({0} & {1})", _and),
+    "or": Elementary(np.bitwise_or, "({0} | {1})", _or),
+    "xor": Elementary(np.bitwise_xor, "({0} ^ {1})", _or),
+    "shl": Elementary(np.left_shift, "({0} << {1})", _shl),
+    "shr": Elementary(np.right_shift, "({0} >> {1})", _shr),
     "min": Elementary(np.minimum, "({0} if {0} < {1} else {1})", _min),
-    "eq": Elementary(lambda a, b: _as_integers(a == b), "({0} == {1})", _truth, True),
-    "lt": Elementary(lambda a, b: _as_integers(a < b), "({0} < {1})", _truth, True),
-    "le": Elementary(lambda a, b: _as_integers(a <= b), "({0} <= {1})", _truth, True),
+    "eq": Elementary(_equal, "({0} == {1})", _truth, True),
+    "lt": Elementary(_less, "({0} < {1})", _truth, True),
+    "le": Elementary(_less_or_equal, "({0} <= {1})", _truth, True),
     "parity": Elementary(_parity, "(({0}).bit_count() & 1)", _truth, True),
-    "mux": Elementary(lambda c, a, b: np.where(c, a, b), "({1} if {0} else {2})", _hull),
+    "mux": Elementary(np.where, "({1} if {0} else {2})", _hull),
     # The divisor is made non-zero by a mux before.
     "div": Elementary(
         _divide,

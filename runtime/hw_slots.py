@@ -124,7 +124,7 @@ class Program:
 
 def slice_piece(piece: Piece, start: int, stop: int) -> Piece:
     """Take bits ``start`` to ``stop`` of a piece, copies of its top bit included."""
-    atom, low, width, _ = piece
+    atom, low, width = piece[:3]
     if stop <= width:
         return atom, low + start, stop - start, 0
     if start < width:
@@ -137,7 +137,8 @@ def join_pieces(pieces: Iterable[Piece]) -> Value:
     joined: list[Piece] = []
     for piece in pieces:
         if joined:
-            atom, low, width, copies = joined[-1]
+            last: Piece = joined[-1]
+            atom, low, width, copies = last
             other, other_low, other_width, more = piece
             if atom is other:
                 if other_width == 1 and other_low == low + width - 1:
@@ -181,12 +182,14 @@ class Builder:
         self.joins: dict[Value, Slot] = {}
 
     def slot(self, lo: int, hi: int, settle: int = 0) -> Slot:
+        """Make a slot for integers in an interval."""
         slot = Slot(len(self.slots), lo, hi)
         slot.settle = settle
         self.slots.append(slot)
         return slot
 
     def constant(self, value: int) -> Slot:
+        """Return the slot of a constant."""
         if (slot := self.constants.get(value)) is None:
             slot = self.constants[value] = self.slot(value, value)
             slot.const = value

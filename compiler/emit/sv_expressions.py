@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from xdsl.dialects import comb, hw
-from xdsl.dialects.builtin import IntegerType
 from xdsl.ir import Operation, SSAValue
 
 from fastml.dialects import hw_extra
@@ -38,8 +37,7 @@ class Expression:
 
 def width_of(value: SSAValue) -> int:
     """Bits of a wire."""
-    assert isinstance(value.type, IntegerType)
-    return value.type.width.data
+    return hw_extra.bits(value.type)
 
 
 def literal(value: int, width: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from xdsl.dialects import comb, hw, seq
-from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Operation, SSAValue
 
 from fastml.compiler.emit.sv_expressions import (
@@ -104,9 +104,7 @@ class _ModulePrinter:
 
     def header(self) -> list[str]:
         ports = self.op.module_type.ports.data
-        ranges = [
-            vector(p.type.width.data) if isinstance(p.type, IntegerType) else "" for p in ports
-        ]
+        ranges = [vector(hw_extra.bits(port.type)) for port in ports]
         column = max(map(len, ranges), default=0)
         lines = [f"module {self.op.sym_name.data} ("]
         arguments = iter(self.block.args)
@@ -398,7 +396,7 @@ class _ModulePrinter:
 
     def unread(self, value: SSAValue) -> list[str]:
         name = self.expressions[value].text
-        width = width_of(value) if isinstance(value.type, IntegerType) else 1
+        width = width_of(value) or 1
         read = [False] * width
         for use in value.uses:
             if use.operation not in self.live:

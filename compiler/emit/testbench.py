@@ -1,0 +1,161 @@
+"""Print a self-checking testbench: vectors in hex files, PASS or FAIL, values and cycles.
+
+The text is plain SystemVerilog, so that it runs in Verilator (``--binary --timing``) as in
+any other simulator, in the folder that holds the hex files. A failure ends the simulation
+by ``$fatal``, which gives a non-zero exit status.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fastml.runtime.bits import Words, from_integers, pack_rows
+from fastml.runtime.clocked import RESET_CYCLES, VALID, Drive
+from fastml.runtime.trace import PortLayout, Trace
+
+_CYCLE_BITS = 32
+
+
+def emit_testbench(
+    top: str,
+    widths: Mapping[str, int],
+    outputs: Sequence[PortLayout],
+    plan: Drive,
+    expected: Trace,
+    *,
+    clock: str = "clk",
+    name: str = "testbench",
+) -> dict[str, str]:
+    """Return the files of a testbench that drives ``plan`` and expects a trace.
+
+    ``widths`` gives the input ports of ``top`` but the clock, as ``plan`` drives them.
+    """
+    files = {f"{name}_stimulus.hex": _lines(plan, widths)}
+    for port in outputs:
+        files[f"{name}_{port.name}.hex"] = _expected(port, plan, expected)
+    beats = {port.name: len(expected.outputs[port.name].values) for port in outputs}
+    text = _module(top, widths, outputs, plan, beats, clock, name)
+    return {f"{name}.sv": text, **files}
+
+
+def _number(words: Words, row: int) -> int:
+    return int.from_bytes(words[row].astype("<u4").tobytes(), "little")
+
+
+def _hex(rows: Iterable[int]) -> str:
+    return "".join(f"{row:x}\n" for row in rows)
+
+
+def _lines(plan: Drive, widths: Mapping[str, int]) -> str:
+    """Give all inputs of a cycle on one line, the first port in the low bits."""
+    rows = [0] * plan.cycles
+    offset = 0
+    for name, width in widths.items():
+        for row in range(plan.cycles):
+            rows[row] |= _number(plan.words[name], row) << offset
+        offset += width
+    return _hex(rows)
+
+
+def _expected(port: PortLayout, plan: Drive, expected: Trace) -> str:
+    """Give cycle (high) and data (low) of each beat."""
+    signal = expected.outputs[port.name]
+    width = sum(port.widths)
+    cycles = from_integers(signal.cycles[:, 0] + plan.origin, _CYCLE_BITS)
+    data = pack_rows(signal.values, port.widths) if width else cycles
+    rows = [
+        (_number(cycles, row) << width) | (_number(data, row) if width else 0)
+        for row in range(len(cycles))
+    ]
+    return _hex(rows or [0])
+
+
+def _range(width: int) -> str:
+    return f"[{width - 1}:0] "
+
+
+def _module(
+    top: str,
+    widths: Mapping[str, int],
+    outputs: Sequence[PortLayout],
+    plan: Drive,
+    beats: Mapping[str, int],
+    clock: str,
+    name: str,
+) -> str:
+    total = sum(widths.values())
+    lines = [
+        "`timescale 1ns / 1ps",
+        f"module {name};",
+        f"  localparam int Cycles = {plan.cycles};",
+        "  logic clk = 1'b0;",
+        "  int cycle = 0;",
+        "  int errors = 0;",
+        f"  logic {_range(total)}stimulus [0:Cycles-1];",
+        f"  wire {_range(total)}given = stimulus[cycle];",
+    ]
+    ports = [f"    .{clock}(clk)"]
+    offset = 0
+    for port, width in widths.items():
+        ports.append(f"    .{port}(given[{offset} +: {width}])")
+        offset += width
+    loads = [f'    $readmemh("{name}_stimulus.hex", stimulus);']
+    checks: list[str] = []
+    counts: list[str] = []
+    for number, port in enumerate(outputs):
+        width, count = sum(port.widths), beats[port.name]
+        lines += [
+            f"  logic {_range(width + _CYCLE_BITS)}expected{number} [0:{max(count, 1) - 1}];",
+            f"  int beat{number} = 0;",
+            f"  wire valid{number};",
+        ]
+        ports.append(f"    .{port.name}{VALID}(valid{number})")
+        seen = "cycle"
+        if width:
+            lines.append(f"  wire {_range(width)}data{number};")
+            ports.append(f"    .{port.name}(data{number})")
+            seen = f"{{cycle, data{number}}}"
+        loads.append(f'    $readmemh("{name}_{port.name}.hex", expected{number});')
+        checks += _check(number, port.name, count, seen, plan.origin)
+        counts += [
+            f"      if (beat{number} != {count}) begin",
+            f'        $display("FAIL: %0d beats of {port.name}, not {count}", beat{number});',
+            "        errors = errors + 1;",
+            "      end",
+        ]
+    return "\n".join(
+        [
+            *lines,
+            f"  {top} dut (",
+            ",\n".join(ports),
+            "  );",
+            "  initial begin",
+            *loads,
+            "  end",
+            "  always #1 clk = ~clk;",
+            "  always @(posedge clk) begin",
+            *checks,
+            "    if (cycle == Cycles - 1) begin",
+            *counts,
+            '      if (errors != 0) $fatal(1, "FAIL: %0d errors", errors);',
+            '      $display("PASS");',
+            "      $finish;",
+            "    end",
+            "    cycle <= cycle + 1;",
+            "  end",
+            "endmodule",
+            "",
+        ]
+    )
+
+
+def _check(number: int, port: str, count: int, seen: str, origin: int) -> list[str]:
+    """Compare one output with what is expected next."""
+    return [
+        f"    if (cycle >= {RESET_CYCLES} && valid{number} !== 1'b0) begin",
+        f"      if (beat{number} >= {count} || {seen} !== expected{number}[beat{number}]) begin",
+        f'        $display("FAIL: beat %0d of {port} in cycle %0d", beat{number},'
+        f" cycle - {origin});",
+        "        errors = errors + 1;",
+        "      end",
+        f"      beat{number} = beat{number} + 1;",
+        "    end",
+    ]

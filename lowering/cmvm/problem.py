@@ -21,9 +21,12 @@ WEIGHT_BITS = 62
 
 @dataclass(frozen=True)
 class CostModel:
-    """What a solver minimises: ``adder`` per node plus ``bit`` per full adder."""
+    """What a solver minimises: ``adder`` per node plus ``bit`` per full adder.
 
-    adder: float = 0.0
+    A node costs something beside its full adders: carry chains begin at fixed places.
+    """
+
+    adder: float = 1.0
     bit: float = 1.0
     delay: DelayModel = field(default_factory=lambda: TARGETS["generic"])
 

@@ -8,7 +8,7 @@ import numpy as np
 from fastml.lowering.cmvm.graph import ADD, RSUB, SUB, Graph
 from fastml.lowering.cmvm.integers import exact
 
-_WINDOW = 8
+_WINDOW = 12
 """Terms among which the pair to add next is searched."""
 
 
@@ -140,7 +140,7 @@ class Builder:
 
     def _pair(self, items: list[_Item], room: int) -> tuple[_Item, _Item]:
         """Choose two items whose sum is the least and does not exceed the room."""
-        best: tuple[tuple[int, int, int], _Item, _Item] | None = None
+        best: tuple[tuple[int, int, int, int], _Item, _Item] | None = None
         window = items[:_WINDOW]
         for i, a in enumerate(window):
             for b in window[i + 1 :]:
@@ -148,8 +148,8 @@ class Builder:
                     break
                 penalty = _penalty(a, b)
                 if penalty <= room:
-                    bits = max(a.high + b.high, -a.low - b.low).bit_length()
-                    key = bits, abs(a.shift - b.shift), penalty
+                    bits, adders = _price(a, b)
+                    key = bits, adders, abs(a.shift - b.shift), penalty
                     if best is None or key < best[0]:
                         best = key, a, b
         if best is not None:
@@ -175,6 +175,19 @@ class Builder:
             np.array([t.shift for t in terms], np.int32),
             exact(constants),
         )
+
+
+def _price(a: _Item, b: _Item) -> tuple[int, int]:
+    """Return where a sum's highest bit lies, and how many full adders it takes."""
+    low, high = a.low + b.low, a.high + b.high
+    start = max(a.shift, b.shift)
+    if low < 0 < high:
+        top = max(high.bit_length(), (~low).bit_length()) + 1
+        return top, top - start
+    top = max(high, -low).bit_length()
+    # Two operands of one sign leave the carry for nothing.
+    alike = (a.low >= 0 and b.low >= 0) or (a.high <= 0 and b.high <= 0)
+    return top, top - start - (alike and top > max(a.extent, b.extent))
 
 
 def _penalty(a: _Item, b: _Item) -> int:

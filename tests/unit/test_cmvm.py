@@ -210,8 +210,9 @@ def test_the_answer_is_the_same_every_time() -> None:
 def test_seed_and_budget_change_cost_only() -> None:
     matrix = np.random.default_rng(1).integers(-31, 32, (12, 12))
     costs: list[int] = []
+    model = CostModel(0, 1)
     for budget, seed in ((0, 0), (1, 0), (1, 1), (2, 0)):
-        problem = Problem.of(matrix, 0, 63, budget=budget, seed=seed)
+        problem = Problem.of(matrix, 0, 63, budget=budget, seed=seed, cost=model)
         graph = check(problem)
         costs.append(graph.cost(problem.grid(graph)).bits)
     assert costs[3] <= costs[1] <= costs[0]
@@ -262,7 +263,7 @@ def test_cost_model_weighs_adders_and_bits() -> None:
         found = graph.cost(problem.grid(graph))
         return found.adders, found.bits
 
-    fewest, narrowest = cost(CostModel(adder=1, bit=0)), cost(CostModel())
+    fewest, narrowest = cost(CostModel(1, 0)), cost(CostModel(0, 1))
     assert fewest[0] <= narrowest[0]
     assert narrowest[1] <= fewest[1]
 

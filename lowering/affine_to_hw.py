@@ -43,7 +43,7 @@ from fastml.lowering.hw_materialise import (
     materialise,
     output_ports,
 )
-from fastml.lowering.loops_to_hw import LoopLowering
+from fastml.lowering.loops_to_hw import LoopLowering, unused
 from fastml.lowering.schedule_facts import (
     ANYTIME,
     Edge,
@@ -76,13 +76,6 @@ def lower_module(module: ModuleOp) -> None:
     module.attributes[directives.TAPS] = DictionaryAttr(lowering.taps)
 
 
-def port_of(edge: Edge, op: Operation) -> str:
-    """Return the identifier of an edge's wires."""
-    if edge.port is None:
-        raise FastmlError(f"'{edge.name}' has no '{directives.PORT}'", op)
-    return edge.port
-
-
 @dataclass
 class _ModuleLowering:
     schedule: ModuleSchedule
@@ -109,11 +102,11 @@ class _ModuleLowering:
         inputs = list[Wire]()
         for value, edge in argument_edges(facts.function):
             if not edge.output:
-                port = port_of(edge, facts.function)
+                port = _port(edge)
                 inputs.append(body.receive(value, edge, port))
         body.run()
         outputs = [
-            Output(port_of(edge, facts.function), body.beat(value))
+            Output(_port(edge), body.beat(value))
             for value, edge in argument_edges(facts.function)
             if edge.output
         ]
@@ -126,6 +119,12 @@ class _ModuleLowering:
         netlist = Netlist()
         design = _Top(facts, netlist, self)
         return design.module()
+
+
+def _port(edge: Edge) -> str:
+    """Return the identifier of an argument's wires."""
+    assert edge.port is not None
+    return edge.port
 
 
 def _check_ports(module: hw.HWModuleOp, facts: FunctionSchedule) -> None:
@@ -272,14 +271,14 @@ class _Body:
         for value, (_, edge) in zip(op.operands, argument_edges(function), strict=True):
             if not edge.output:
                 at = self.facts.calls.get(op)
-                data[port_of(edge, function)] = self.beat(value, at)
+                data[_port(edge)] = self.beat(value, at)
         if loops is not None:
             data[loops.start_port] = self.valid_at(self.facts.calls[op])
         results = self.place(name, module, data)
         for value, (_, edge) in zip(op.operands, argument_edges(function), strict=True):
             if edge.output:
                 empty = self.netlist.constant(0, 0)
-                beat = results.get(port_of(edge, function), empty)
+                beat = results.get(_port(edge), empty)
                 self.unpack(value, self.edges[value], self.watch(value, beat))
         if loops is not None:
             self.finished(self.facts.calls[op] + loops.facts.latency, results[loops.done_port])
@@ -318,7 +317,7 @@ class _Top(_Body):
         """Lower the function."""
         facts, netlist = self.facts, self.netlist
         netlist.location = facts.function.location
-        arguments = [(v, e, port_of(e, facts.function)) for v, e in argument_edges(facts.function)]
+        arguments = [(v, e, _port(e)) for v, e in argument_edges(facts.function)]
         inputs = list[Wire]()
         for value, edge, port in arguments:
             if not edge.output:
@@ -362,7 +361,7 @@ class _Top(_Body):
             if all(cycle == latency for cycle in cycles):
                 self.tap(edge, port, cycles)
             else:
-                early = f"{port}_early"
+                early = unused(f"{port}_early", {edge.port for edge in self.edges.values()})
                 self.tap(edge, early, cycles)
                 self.unpack(value, edge, self.keep(self.beat(value), early))
             outputs.append(Output(f"{port}_valid", self.valid_at(latency)))

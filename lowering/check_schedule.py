@@ -76,7 +76,8 @@ def check_schedule(module: ModuleOp) -> ModuleSchedule:
         if not edge.output
     ]
     checked = dict[FuncOp, FunctionSchedule]()
-    top = _Checker(functions, ii, checked).check(tops[0], arriving)
+    looped = {function for function in functions.values() if has_loops(function)}
+    top = _Checker(functions, looped, ii, checked).check(tops[0], arriving)
     for value, edge in argument_edges(tops[0]):
         if edge.output:
             _check_deadline(edge, top.elements[value], latency, top)
@@ -104,6 +105,7 @@ class Arrival:
 @dataclass
 class _Checker:
     functions: Mapping[str, FuncOp]
+    looped: set[FuncOp]
     ii: int
     checked: dict[FuncOp, FunctionSchedule]
     active: list[FuncOp] = field(default_factory=list[FuncOp])
@@ -141,7 +143,7 @@ class _Checker:
 
     def facts_of(self, function: FuncOp) -> FunctionSchedule:
         """Return what the attributes of ``function`` say of its time."""
-        facts = FunctionSchedule(function, self.ii)
+        facts = FunctionSchedule(function, function in self.looped, self.ii)
         ii = directives.integer(function.attributes, directives.II)
         latency = directives.integer(function.attributes, directives.LATENCY)
         if facts.looped:
@@ -333,7 +335,7 @@ class _StraightLine:
     def origin(self, op: CallOp, callee: FuncOp, arriving: list[Arrival]) -> int:
         """Return the cycle in which the callee's time begins."""
         start = directives.integer(op.attributes, directives.START)
-        if not has_loops(callee):
+        if callee not in self.checker.looped:
             if start is not None:
                 raise illegal("a function without loops has the cycles of the design", op)
             return 0

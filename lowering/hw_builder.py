@@ -54,14 +54,8 @@ class Wire:
     payload: Hashable
     order: int
     location: LocationAttr
-
-    @property
-    def value(self) -> int | None:
-        """The unsigned value of a constant, else ``None``."""
-        if self.kind is Kind.CONSTANT:
-            assert isinstance(self.payload, int)
-            return self.payload
-        return None
+    value: int | None = None
+    """The unsigned value of a constant."""
 
     @property
     def low(self) -> int:
@@ -159,7 +153,10 @@ class Netlist:
 
     def constant(self, value: int, width: int) -> Wire:
         """Return the low ``width`` bits of ``value``."""
-        return self._new(Kind.CONSTANT, width, (), value & ((1 << width) - 1))
+        word = value & ((1 << width) - 1)
+        wire = self._new(Kind.CONSTANT, width, (), word)
+        wire.value = word
+        return wire
 
     def named(self, wire: Wire, name: str) -> Wire:
         """Give ``wire`` a name of its own, under which it can be watched."""

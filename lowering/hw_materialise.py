@@ -302,7 +302,9 @@ def materialise(
     for output in outputs:
         port_type = state.type_of(output.wire.width)
         ports.append(_port(output.name, port_type, hw.Direction.OUTPUT))
-    block.add_op(hw.OutputOp([values[output.wire] for output in outputs]))
+    terminator = hw.OutputOp([values[output.wire] for output in outputs])
+    terminator.location = location
+    block.add_op(terminator)
     module_type = hw.ModuleType(ArrayAttr(ports))
     module = hw.HWModuleOp(StringAttr(name), module_type, Region(block))
     module.location = location

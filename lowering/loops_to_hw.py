@@ -15,7 +15,6 @@ from xdsl.dialects.builtin import IndexType, IntegerAttr, MemRefType
 from xdsl.ir import Block, Operation, SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.dialects import directives
 from fastml.dialects.elements import width_of
 from fastml.lowering.arith_to_comb import PREDICATES, build_arith, width_of_type
 from fastml.lowering.constants import constant_words
@@ -83,8 +82,8 @@ class LoopLowering:
         self.carried: dict[SSAValue, Wire] = {}
         self.held: dict[SSAValue, Wire] = {}
         ports = {edge.port for _, edge in argument_edges(facts.function)}
-        self.start_port = _unused("valid", ports)
-        self.done_port = _unused("done", ports)
+        self.start_port = unused("valid", ports)
+        self.done_port = unused("done", ports)
         self.done = netlist.constant(0, 1)
 
     def module(self) -> hw.HWModuleOp:
@@ -116,8 +115,6 @@ class LoopLowering:
         """Build the logic; return the elements of the outputs."""
         inputs = iter(beats)
         for value, edge in argument_edges(self.facts.function):
-            if edge.port is None:
-                raise FastmlError(f"argument has no '{directives.PORT}'", self.facts.function)
             if edge.output:
                 self.memories[value] = self.memory(edge)
             else:
@@ -372,7 +369,7 @@ def _odometer(loop: Loop, facts: FunctionSchedule) -> list[Loop]:
         chain.append(inner)
 
 
-def _unused(name: str, taken: set[str | None]) -> str:
+def unused(name: str, taken: set[str | None]) -> str:
     """Return ``name``, or the first numbered one that no port has."""
     candidates = (name if n == 0 else f"{name}_{n}" for n in count())
     return next(candidate for candidate in candidates if candidate not in taken)

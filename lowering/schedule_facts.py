@@ -45,8 +45,11 @@ class Edge:
 
     @property
     def port(self) -> str | None:
-        """Identifier of its wires."""
-        return directives.text(self.attributes, directives.PORT)
+        """Identifier of its wires; an argument without one goes by its number."""
+        port = directives.text(self.attributes, directives.PORT)
+        if port is None and isinstance(self.value, BlockArgument):
+            return f"arg{self.value.index}"
+        return port
 
 
 @dataclass
@@ -58,6 +61,8 @@ class FunctionSchedule:
     """
 
     function: FuncOp
+    looped: bool
+    """The function has loops: it is executed over time, and holds state."""
     ii: int
     """Cycles between two frames."""
     latency: int = 0
@@ -80,11 +85,6 @@ class FunctionSchedule:
     def name(self) -> str:
         """Name of the function."""
         return self.function.sym_name.data
-
-    @property
-    def looped(self) -> bool:
-        """Whether the function has loops: it is executed over time, and holds state."""
-        return has_loops(self.function)
 
 
 def argument_edges(function: FuncOp) -> Iterator[tuple[BlockArgument, Edge]]:

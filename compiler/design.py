@@ -1,0 +1,297 @@
+"""The Python API: a model compiled, to be executed at every level, verified and written."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.dialects.builtin import ModuleOp
+
+from fastml.compiler.modules import read_module
+from fastml.compiler.options import BuildOptions, from_keywords
+from fastml.compiler.pipelines import LEVELS, PassRunner
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.compiler.verification import Verification, verify_design
+from fastml.dialects.qflow import GraphOp
+from fastml.runtime import execute as execution
+from fastml.runtime.clocked_levels import HardwareLevel, RtlLevel
+from fastml.runtime.levels import Level, NetworkLevel, open_level
+from fastml.runtime.qflow import graph_of
+
+Tensor: TypeAlias = NDArray[Any]
+Tensors: TypeAlias = Mapping[str, Tensor]
+EXECUTABLE = (*LEVELS, "rtl")
+"""Every level that can be executed, in order."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came out of one execution; see :class:`fastml.runtime.execute.Run` for the parts."""
+
+    outputs: Any
+    """The model's output, float32 of shape (frames, ...); a table by name if it has several."""
+    tap: dict[str, Tensor]
+    """Tapped edges by name: the numbers that the model's arithmetic sees."""
+    details: execution.Run
+
+    @property
+    def cycles(self) -> NDArray[np.int64]:
+        """Cycle of each output beat, counted from the first input beat."""
+        return self.details.cycles
+
+    @property
+    def latency(self) -> int | None:
+        """Cycle of a frame's output beat, counted from its input beat."""
+        return self.details.latency
+
+    @property
+    def ii(self) -> int | None:
+        """Cycles between two frames."""
+        return self.details.ii
+
+
+class Design:
+    """A model at every level; a level is made, or read, when it is first needed.
+
+    ``sources`` make levels; with ``lower``, those that are missing are lowered from the
+    level before. A design that was read from files executes those files and nothing else.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sources: Mapping[str, Callable[[], ModuleOp]],
+        options: BuildOptions | None = None,
+        *,
+        rtl: Callable[[], RtlLevel] | None = None,
+        lower: bool = True,
+    ):
+        self.name = name
+        self.options = options or BuildOptions()
+        self._sources = dict(sources)
+        self._rtl = rtl
+        self._lower = lower
+        self._modules = dict[str, ModuleOp]()
+        self._levels = dict[str, Level]()
+        self.runner = PassRunner(self.options)
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels that this design can be executed at."""
+        if self._lower:
+            return EXECUTABLE
+        return (*self._sources, *(["rtl"] if self._rtl is not None else []))
+
+    def module(self, level: str) -> ModuleOp:
+        """Return the IR of a level, which a caller must not change."""
+        if level not in self._modules:
+            if level in self._sources:
+                self._modules[level] = self._sources[level]()
+            elif level in LEVELS[1:] and self._lower:
+                self._lower_to(level)
+            else:
+                raise self._unknown(level)
+        return self._modules[level]
+
+    def _unknown(self, level: str) -> FastmlError:
+        hint = f"it has {', '.join(self.levels)}"
+        if level == "csim":
+            what = "level 'csim' is not available yet"
+            return FastmlError(what, in_file(self.name), code="FML-OPTION", hint=hint)
+        return FastmlError(
+            f"there is no level '{level}'", in_file(self.name), code="FML-USAGE", hint=hint
+        )
+
+    def _lower_to(self, level: str) -> None:
+        module = self.module(LEVELS[LEVELS.index(level) - 1]).clone()
+        self.runner.run(module, level)
+        self._modules[level] = module
+        if level == "qflow":
+            self._write_back(graph_of(module))
+
+    def _write_back(self, graph: GraphOp) -> None:
+        """Let the network predict the time that its schedule has; check the contract."""
+        network = self.network_level.network
+        network.latency, network.ii = graph.latency, graph.ii
+        wanted = self.options.latency_cycles
+        if wanted is not None and graph.latency is not None and graph.latency.data > wanted:
+            raise FastmlError(
+                f"the latency is {graph.latency.data} cycles of {self.options.clock_ns} ns, "
+                f"above the {wanted} that were asked for",
+                graph,
+                code="FML-TARGET",
+                hint="use a longer clock period: the chain of adders binds",
+            )
+
+    def level(self, name: str) -> Level:
+        """Return a level ready to be executed."""
+        if name not in self._levels:
+            if name == "rtl" and "rtl" in self.levels:
+                self._levels[name] = self._rtl() if self._rtl is not None else self._emit()
+            else:
+                self._levels[name] = open_level(name, self.module(name))
+        return self._levels[name]
+
+    @property
+    def network_level(self) -> NetworkLevel:
+        """The ``fastml`` level."""
+        level = self.level("fastml")
+        assert isinstance(level, NetworkLevel)
+        return level
+
+    @property
+    def rtl(self) -> RtlLevel:
+        """The SystemVerilog, with what a testbench must know of it."""
+        level = self.level("rtl")
+        assert isinstance(level, RtlLevel)
+        return level
+
+    def _emit(self) -> RtlLevel:
+        from fastml.compiler.emit.systemverilog import emit_systemverilog
+
+        hardware = self.level("hw")
+        assert isinstance(hardware, HardwareLevel)
+        self.runner.lap("(open)")
+        files = emit_systemverilog(hardware.module)
+        self.runner.lap("(emit SystemVerilog)")
+        return RtlLevel(files, hardware.pinout, hardware.host)
+
+    @cached_property
+    def graph(self) -> GraphOp:
+        """The dataflow graph, with its architectures and schedule."""
+        return graph_of(self.module("qflow"))
+
+    @property
+    def ii(self) -> int | None:
+        """Cycles between two frames."""
+        return None if self.graph.ii is None else self.graph.ii.data
+
+    @property
+    def latency(self) -> int | None:
+        """Cycles from a frame's input beat to its output beat."""
+        return None if self.graph.latency is None else self.graph.latency.data
+
+    # --- execution ---------------------------------------------------------------------
+
+    def predict(self, x: Tensor | Tensors, *, quantise_input: bool = False) -> Any:
+        """Return the model's outputs, bit for bit: one array, or several by name."""
+        run = execution.execute(self.network_level, self.by_name(x), quantise_input=quantise_input)
+        return _unwrap(run.outputs)
+
+    def simulate(
+        self,
+        x: Tensor | Tensors,
+        level: str = "hw",
+        *,
+        gaps: Sequence[int] | NDArray[np.int64] | None = None,
+        taps: Iterable[str] = (),
+        quantise_input: bool = False,
+    ) -> Run:
+        """Execute one level on real inputs; ``gaps`` are idle cycles before each frame."""
+        if level == "fastml" and self._lower:
+            self.module("qflow")  # whose schedule gives the network its time
+        run = execution.execute(
+            self.level(level),
+            self.by_name(x),
+            gaps=None if gaps is None else np.asarray(gaps, np.int64),
+            taps=list(dict.fromkeys(taps)),
+            quantise_input=quantise_input,
+        )
+        return Run(_unwrap(run.outputs), run.tap, run)
+
+    def verify(
+        self,
+        x: Tensor | Tensors | None = None,
+        *,
+        vectors: int = 1000,
+        seed: int = 0,
+        levels: Sequence[str] | None = None,
+    ) -> Verification:
+        """Compare levels with each other, values and cycles; raise ``Divergence``.
+
+        ``x`` gives the vectors; without it, ``vectors`` frames that are chosen to hurt.
+        """
+        inputs = None if x is None else self.by_name(x)
+        return verify_design(self, levels or self.levels, inputs, vectors, seed)
+
+    def write(self, folder: str | PathLike[str], emit: str = "sv") -> None:
+        """Write the project folder, whole or not at all, down to the level ``emit``."""
+        from fastml.compiler.project import write_project
+
+        write_project(self, Path(folder), emit)
+
+    def report(self) -> dict[str, Any]:
+        """Return latency, II, widths and area, for the design and layer by layer."""
+        from fastml.compiler.report import build_report
+
+        return build_report(self)
+
+    def by_name(self, x: Tensor | Tensors) -> dict[str, Tensor]:
+        """Return inputs by name; a single array stands for the only input."""
+        if isinstance(x, Mapping):
+            return {name: np.asarray(value) for name, value in x.items()}
+        names = self.input_names
+        if len(names) != 1:
+            raise FastmlError(
+                f"the model has {len(names)} inputs, not one",
+                in_file("input"),
+                code="FML-INPUT",
+                hint=f"give a table by name: {', '.join(names)}",
+            )
+        return {names[0]: np.asarray(x)}
+
+    @property
+    def input_names(self) -> list[str]:
+        """The model's inputs, in order."""
+        if "fastml" in self._sources:
+            return list(self.network_level.network.inputs)
+        host = self.level(self.levels[0]).host
+        return [] if host is None else host.input_names
+
+
+def _unwrap(outputs: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+
+def compile(model: str | PathLike[str], **options: Any) -> Design:
+    """Compile a model: an ``.onnx`` file, or an ``.mlir`` file of the ``fastml`` level.
+
+    ``options`` are those of ``fastmlc compile`` with underscores, such as ``clock_ns=5.0`` or
+    ``input_type={"x": "fixed<16,6>"}``. Raises ``FastmlError`` on anything that cannot be
+    compiled exactly. Lower levels are made when they are first needed.
+    """
+    design = from_model(Path(model), from_keywords(options))
+    design.module("fastml")
+    return design
+
+
+def from_model(path: Path, options: BuildOptions) -> Design:
+    """Return the design of a model file, which is read when it is first needed."""
+    design: Design
+
+    def read() -> ModuleOp:
+        design.runner.lap("(start)")
+        if path.suffix == ".mlir":
+            module = read_module(path)
+        else:
+            from fastml.compiler.reader import read_onnx
+
+            module = read_onnx(path, options.input_type)
+        design.runner.lap("(read)")
+        design.runner.run(module, "fastml")
+        return module
+
+    design = Design(path.stem, {"fastml": read}, options)
+    return design
+
+
+def from_file(path: Path) -> Design:
+    """Return the design that one ``.mlir`` file holds: a single level, executed as it is."""
+    from fastml.compiler.pipelines import level_of
+
+    module = read_module(path)
+    return Design(path.name, {level_of(module): lambda: module}, lower=False)

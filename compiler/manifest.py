@@ -1,0 +1,133 @@
+"""``manifest.json``: what a user, or a testbench, must know to connect a design.
+
+Ports with the bit slice, signedness and order of every element; protocol, II and latency;
+the fp32 operations that stay on the host; where each edge of the model can be watched.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from xdsl.utils.exceptions import ParseError, VerifyException
+
+from fastml.dialects.elements import Elements
+from fastml.dialects.fastml import ConstantOp, LayerOp, NetworkOp, element_type, shape_of
+from fastml.dialects.grid import FixedType, QuantisedType
+from fastml.dialects.interface import Interface, parse_network
+from fastml.runtime.clocked import RESET, VALID
+from fastml.runtime.clocked_levels import Pinout, Port
+from fastml.runtime.host import Host
+from fastml.runtime.trace import TapLayout
+
+if TYPE_CHECKING:
+    from fastml.compiler.design import Design
+
+FORMAT = 1
+CLOCK = "clk"
+
+
+def build_manifest(design: "Design", pinout: Pinout | None, files: Sequence[str]) -> dict[str, Any]:
+    """Return the manifest; ``pinout`` is that of the hardware, if the build went so far."""
+    interface = Interface.of(design.module("qflow"))
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "name": design.name,
+        "protocol": "pulse",
+        "ii": design.ii,
+        "latency_cycles": design.latency,
+        "host": {
+            "prologue": _program(interface.prologue),
+            "view": _program(interface.view),
+        },
+    }
+    if pinout is not None:
+        manifest |= {
+            "top": pinout.top,
+            "clock": {"port": CLOCK, "edge": "rising"},
+            "reset": {"port": RESET, "active": "high", "synchronous": True},
+            "inputs": [_port(port, interface.view) for port in pinout.inputs],
+            "outputs": [_port(port, interface.view) for port in pinout.outputs],
+            "taps": {
+                name: {
+                    "signal": tap.wire,
+                    "elements": str(Elements(tap.widths, tap.signed)),
+                    "cycles": list(tap.offsets),
+                }
+                for name, tap in pinout.taps.items()
+            },
+            "files": list(files),
+        }
+    return manifest
+
+
+def _program(network: NetworkOp) -> dict[str, Any]:
+    """Return a host network: its text, and a list of what it does for the eye."""
+    names = {value: name for name, value in network.edges.items()}
+    return {
+        "inputs": list(network.inputs),
+        "outputs": list(network.outputs),
+        "operations": [
+            {
+                "operation": op.name.removeprefix("fastml."),
+                "edge": op.edge_name,
+                "inputs": [names.get(operand, "constant") for operand in op.operands],
+            }
+            for op in network.body.block.ops
+            if isinstance(op, LayerOp) and not isinstance(op, ConstantOp)
+        ],
+        "text": str(network),
+    }
+
+
+def _port(port: Port, view: NetworkOp) -> dict[str, Any]:
+    value = view.inputs.get(port.edge)
+    described: dict[str, Any] = {
+        "name": port.edge,
+        "port": port.port,
+        "valid": port.port + VALID,
+        "width": port.elements.total_width,
+        "elements": str(port.elements),
+        "order": "row-major, element 0 in the low bits",
+        "slices": [
+            {"lsb": offset, "width": width, "signed": signed}
+            for offset, width, signed in zip(
+                port.elements.offsets, port.elements.widths, port.elements.signed, strict=True
+            )
+        ],
+    }
+    if value is not None:
+        kind = element_type(value)
+        described["shape"] = list(shape_of(value)[1:])
+        described["type"] = str(kind)
+        if isinstance(kind, FixedType):
+            described["fraction_bits"] = kind.fraction.data
+        assert isinstance(kind, QuantisedType)
+    return described
+
+
+def pinout_from(manifest: dict[str, Any]) -> Pinout:
+    """Return what a testbench needs; ``KeyError``, ``TypeError`` or ``ValueError`` if malformed."""
+
+    def ports(side: str) -> tuple[Port, ...]:
+        return tuple(
+            Port(str(p["name"]), str(p["port"]), Elements.parse(str(p["elements"])))
+            for p in manifest[side]
+        )
+
+    taps = dict[str, TapLayout]()
+    for name, tap in manifest["taps"].items():
+        elements = Elements.parse(str(tap["elements"]))
+        cycles = tuple(int(cycle) for cycle in tap["cycles"])
+        if len(cycles) != len(elements) or min(cycles, default=0) < 0:
+            raise ValueError(f"tap '{name}' needs one cycle for each element")
+        taps[name] = TapLayout(name, str(tap["signal"]), elements.widths, elements.signed, cycles)
+    ii, latency = int(manifest["ii"]), int(manifest["latency_cycles"])
+    return Pinout(str(manifest["top"]), ports("inputs"), ports("outputs"), taps, ii, latency)
+
+
+def host_from(manifest: dict[str, Any]) -> Host:
+    """Return the host's share; raises as :func:`pinout_from` does."""
+    texts = [str(manifest["host"][key]["text"]) for key in ("prologue", "view")]
+    try:
+        return Host(Interface(*(parse_network(text) for text in texts)))
+    except (ParseError, VerifyException) as error:
+        raise ValueError(str(error).splitlines()[0]) from error

@@ -1,0 +1,239 @@
+"""Build options: one record, from the command line, a configuration file or Python.
+
+Every source of options ends in :func:`resolve`, so that none of them can mean something
+else, and whatever is not known or not built yet is an error.
+"""
+
+import difflib
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a build may be told; the defaults ask for a parallel design."""
+
+    input_type: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Type of a model input by name, where the model does not say it itself."""
+    clock_ns: float = 5.0
+    """Clock period that registers are placed for."""
+    latency_cycles: int | None = None
+    """Contract: most cycles from a frame's input to its output."""
+    ii: int | None = None
+    """Contract: cycles between two frames."""
+    print_ir_after_all: bool = False
+    timing: bool = False
+    verify_each: bool = False
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the command line: its flag, how to read it, what it says in the help."""
+
+    metavar: str | None
+    help: str
+    read: Callable[[object, str], object]
+
+
+def usage_error(
+    where: str, message: str, hint: str | None = None, code: str = "FML-USAGE"
+) -> FastmlError:
+    """Return the error of an option or key, which ``where`` names."""
+    return FastmlError(message, in_file(where), code=code, hint=hint)
+
+
+def unavailable(where: str, value: object, instead: str) -> FastmlError:
+    """Return the error of a value that a later release will accept."""
+    return usage_error(where, f"'{value}' is not available yet", instead, "FML-OPTION")
+
+
+def as_table(value: object, where: str) -> dict[str, object]:
+    """Return ``value`` as a table with text keys, or raise."""
+    if not isinstance(value, Mapping):
+        raise usage_error(where, "is not a table")
+    entries = cast(Mapping[object, object], value)
+    return {str(key): item for key, item in entries.items()}
+
+
+def _read_clock(value: object, where: str) -> object:
+    try:
+        period = float(str(value))
+    except ValueError:
+        period = 0.0
+    if isinstance(value, bool) or not 0 < period < 1e6:
+        raise usage_error(where, f"'{value}' is not a clock period in ns", "such as 5.0")
+    return period
+
+
+def _read_count(value: object, where: str) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not text.isascii() or not text.isdecimal():
+        raise usage_error(where, f"'{value}' is not a whole number")
+    return int(text)
+
+
+def _read_ii(value: object, where: str) -> object:
+    if _read_count(value, where) != 1:
+        raise unavailable(where, value, "a parallel design takes a frame every cycle: 1")
+    return 1
+
+
+def _read_reuse(value: object, where: str) -> object:
+    _read_ii(value, where)
+    return None
+
+
+def _read_latency(value: object, where: str) -> object:
+    return _read_count(value, where)
+
+
+def _read_io(value: object, where: str) -> object:
+    if value not in ("parallel", "io_parallel"):
+        if value in ("stream", "io_stream"):
+            raise unavailable(where, value, "use 'parallel'")
+        raise usage_error(where, f"'{value}' is neither 'parallel' nor 'stream'")
+    return None
+
+
+def _read_never(value: object, where: str) -> object:
+    raise unavailable(where, value, "leave the option out")
+
+
+def _read_optimise(value: object, where: str) -> object:
+    if str(value) not in ("0", "1", "2", "3"):
+        raise usage_error(where, f"'{value}' is not an optimisation level", "0, 1, 2 or 3")
+    if str(value) != "2":
+        raise unavailable(where, value, "use -O2, the default")
+    return None
+
+
+def _read_flag(value: object, where: str) -> object:
+    if not isinstance(value, bool):
+        raise usage_error(where, f"'{value}' is not true or false")
+    return value
+
+
+def _read_input_types(value: object, where: str) -> object:
+    """Read ``{name: type}`` or texts ``NAME=TYPE``, split at the last '='."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list | tuple):
+        pairs = list[tuple[str, object]]()
+        for item in cast(Sequence[object], value):
+            name, equals, text = str(item).rpartition("=")
+            if not equals or not name:
+                raise usage_error(where, f"'{item}' is not NAME=TYPE", "such as x=fixed<16,6>")
+            pairs.append((name, text))
+    else:
+        pairs = list(as_table(value, where).items())
+    types = dict[str, str]()
+    for name, given in pairs:
+        if not isinstance(given, str):
+            raise usage_error(where, f"type of '{name}' is not a text such as 'fixed<16,6>'")
+        if types.setdefault(name, given) != given:
+            raise usage_error(where, f"'{name}' is given two types, {types[name]} and {given}")
+    return types
+
+
+OPTIONS: dict[str, Option] = {
+    "input-type": Option(
+        "NAME=TYPE",
+        "type of a model input: fixed<W,I>, ufixed<W,I>, intW, uintW, intW*SCALE, uintW/N, "
+        "bipolar (repeatable)",
+        _read_input_types,
+    ),
+    "clock-ns": Option("T", "clock period to place registers for (default 5.0)", _read_clock),
+    "latency-cycles": Option("N", "fail if the latency is above N cycles", _read_latency),
+    "ii": Option("N", "cycles between two frames (1 until folding exists)", _read_ii),
+    "io": Option("KIND", "parallel (stream: not available yet)", _read_io),
+    "reuse": Option("N", "reuse of each multiplier (1 until folding exists)", _read_reuse),
+    "max-dsp": Option("N", "not available yet", _read_never),
+    "max-bram": Option("N", "not available yet", _read_never),
+    "max-lut": Option("N", "not available yet", _read_never),
+    "target": Option("NAME", "not available yet", _read_never),
+    "hls": Option("FLAVOUR", "not available yet", _read_never),
+    "optimise": Option("LEVEL", "optimisation level, as -O2 (the default)", _read_optimise),
+    "print-ir-after-all": Option(None, "print the IR after every pass (to stderr)", _read_flag),
+    "timing": Option(None, "print a time table (to stderr)", _read_flag),
+    "verify-each": Option(None, "verify the IR after every pass", _read_flag),
+}
+"""Every build option by its name; without a metavar it is a flag."""
+
+
+def add_build_options(parser: ArgumentParser) -> None:
+    """Add every build option to the parser of a command."""
+    group = parser.add_argument_group("build options")
+    for name, option in OPTIONS.items():
+        if option.metavar is None:
+            group.add_argument(f"--{name}", action="store_true", help=option.help)
+        elif name == "optimise":
+            group.add_argument("-O", dest=name, metavar=option.metavar, help=option.help)
+        else:
+            action = "append" if name == "input-type" else "store"
+            group.add_argument(f"--{name}", action=action, metavar=option.metavar, help=option.help)
+    group.add_argument(
+        "--config", metavar="FILE", help="read options from a .toml or .json file (flags win)"
+    )
+
+
+def given_options(args: Namespace) -> dict[str, object]:
+    """Return the options that a command line sets, by name."""
+    found = dict[str, object]()
+    for name in OPTIONS:
+        value: object = getattr(args, name if name == "optimise" else name.replace("-", "_"))
+        if value is not None and value is not False:
+            found[name] = value
+    return found
+
+
+def from_arguments(args: Namespace) -> BuildOptions:
+    """Return the options of a command line, over those of its configuration file."""
+    return resolve(given_options(args), args.config, flags=True)
+
+
+def from_keywords(keywords: Mapping[str, object]) -> BuildOptions:
+    """Return the options of a Python call: the names of the flags, with underscores."""
+    given = {name.replace("_", "-"): value for name, value in keywords.items()}
+    config = given.pop("config", None)
+    return resolve(given, None if config is None else str(config))
+
+
+def resolve(
+    given: Mapping[str, object], config: str | None = None, *, flags: bool = False
+) -> BuildOptions:
+    """Check and merge options; ``FastmlError`` names what is unknown or not available."""
+    merged = dict[str, object]()
+    if config is not None:
+        from fastml.compiler.configuration import read_configuration
+
+        merged = _read_all(read_configuration(Path(config)), f"{config}: ")
+    own = _read_all(given, "--" if flags else "")
+    types = [as_table(v.get("input_type", {}), "input-type") for v in (merged, own)]
+    values: dict[str, Any] = {**merged, **own, "input_type": {**types[0], **types[1]}}
+    return BuildOptions(**values)
+
+
+def _read_all(given: Mapping[str, object], before: str) -> dict[str, object]:
+    values = dict[str, object]()
+    for name, value in given.items():
+        option = OPTIONS.get(name)
+        if option is None:
+            near = difflib.get_close_matches(name, OPTIONS, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(OPTIONS)}"
+            raise usage_error(f"{before}{name}", "unknown option", hint)
+        read = option.read(value, f"{before}{name}")
+        if name in _FIELDS:
+            values[_FIELDS[name]] = read
+    return values
+
+
+_FIELDS = {
+    name: name.replace("-", "_")
+    for name in OPTIONS
+    if name.replace("-", "_") in BuildOptions.__dataclass_fields__
+}

@@ -1,0 +1,75 @@
+"""What a design costs and when it answers: as data, for ``report.json`` and the terminal."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastml.compiler.area import Area, estimate_area
+from fastml.dialects.qflow import AdderGraphAttr, CombineOp, DenseOp, GraphOp, StageOp, channel_of
+from fastml.runtime.clocked_levels import HardwareLevel
+from fastml.runtime.qflow import cycles_of
+
+if TYPE_CHECKING:
+    from fastml.compiler.design import Design
+
+
+def build_report(design: "Design", *, area: bool = True) -> dict[str, Any]:
+    """Return the report of a design; without ``area`` nothing below ``qflow`` is made."""
+    graph = design.graph
+    latency = None if graph.latency is None else graph.latency.data
+    figures: Mapping[str, object] | None = None
+    if area:
+        figures = hardware_area(design).figures
+    return {
+        "name": design.name,
+        "latency_cycles": latency,
+        "latency_first": latency,  # a parallel design gives one beat a frame
+        "ii": None if graph.ii is None else graph.ii.data,
+        "clock_ns": design.options.clock_ns,
+        "area": figures,
+        "layers": describe_layers(graph),
+    }
+
+
+def hardware_area(design: "Design") -> Area:
+    """Estimate the area of a design's hardware."""
+    hardware = design.level("hw")
+    assert isinstance(hardware, HardwareLevel)
+    return estimate_area(hardware.module, hardware.pinout.top)
+
+
+def describe_layers(graph: GraphOp) -> list[dict[str, Any]]:
+    """Describe each stage: kind, adders, depth, widths, and its cycles in the schedule."""
+    return [_layer(stage) for stage in graph.stages]
+
+
+def _layer(stage: StageOp) -> dict[str, Any]:
+    adders, depth = 0, 0
+    if isinstance(stage, DenseOp | CombineOp) and stage.graph is not None:
+        positions = stage.positions if isinstance(stage, DenseOp) else 1
+        inputs = sum(len(channel_of(source)) for source in stage.sources) // positions
+        adders, depth = stage.graph.nodes * positions, adder_depth(stage.graph, inputs)
+    scheduled = stage.cycles is not None
+    return {
+        "name": stage.edge.data,
+        "kind": stage.name.removeprefix("qflow."),
+        "elements": len(stage.channel),
+        "widths": str(stage.channel.elements),
+        "adders": adders,
+        "depth": depth,
+        "start_cycle": min((int(cycles_of(s).min(initial=0)) for s in stage.sources), default=0)
+        if scheduled
+        else None,
+        "end_cycle": int(cycles_of(stage.result).max(initial=0)) if scheduled else None,
+    }
+
+
+def adder_depth(graph: AdderGraphAttr, inputs: int) -> int:
+    """Return the number of adders on the longest path of a graph."""
+    depth = [0] * inputs
+    pairs = zip(graph.left.array.tolist(), graph.right.array.tolist(), strict=True)
+    for left, right in pairs:
+        depth.append(1 + max(depth[left], depth[right] if right >= 0 else 0))
+    used = np.asarray(graph.out_id.array, np.int64)
+    return max((depth[value] for value in used.tolist() if value >= 0), default=0)

@@ -1,0 +1,111 @@
+"""Verify a design: every level against the first, on vectors that are chosen to hurt."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.dialects.interface import Interface
+from fastml.dialects.qflow import GraphOp, StageOp, channel_of
+from fastml.runtime.levels import NetworkLevel
+from fastml.runtime.qflow import graph_of
+from fastml.runtime.trace import Integers, Stimulus, Trace
+from fastml.runtime.vectors import hurting_vectors, random_gaps
+from fastml.runtime.verify import Counts, Coverage, Divergence, Toggles, compare
+
+if TYPE_CHECKING:
+    from fastml.compiler.design import Design
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification without a divergence has compared."""
+
+    levels: tuple[str, ...]
+    frames: int
+    counts: Counts
+    coverage: Coverage
+    stimuli: tuple[str, ...] = field(default=("back-to-back", "random gaps"))
+
+
+def verify_design(
+    design: "Design",
+    levels: Sequence[str],
+    inputs: Mapping[str, NDArray[Any]] | None,
+    vectors: int,
+    seed: int,
+) -> Verification:
+    """Compare ``levels`` pairwise with the first one; raise :class:`Divergence`."""
+    chosen = tuple(dict.fromkeys(levels))
+    if len(chosen) < 2:
+        raise FastmlError(
+            "comparing needs two levels",
+            in_file("--levels"),
+            code="FML-USAGE",
+            hint=f"choose from {', '.join(design.levels)}",
+        )
+    opened = {name: design.level(name) for name in chosen}
+    module = design.module("qflow")
+    graph = graph_of(module)
+    beats = _beats(design, graph, inputs, vectors, seed)
+    frames = len(next(iter(beats.values())))
+    edges = [name for name in _edges_of(graph)]
+    excused = dict[str, set[str]]()
+    network = opened.get("fastml")
+    if isinstance(network, NetworkLevel):
+        network.interface = Interface.of(module)
+        known = network.network.edges
+        excused["fastml"] = {name for name in edges if name not in known}
+    counts = Counts()
+    toggles = _toggles(graph)
+    stimuli = {
+        "back-to-back": np.zeros(frames, np.int64),
+        "random gaps": random_gaps(frames, seed),
+    }
+    for kind, gaps in stimuli.items():
+        traces = dict[str, Trace]()
+        for name, level in opened.items():
+            taps = [edge for edge in edges if edge not in excused.get(name, ())]
+            traces[name] = level.simulate(Stimulus(beats, gaps), taps)
+        counts.add(compare(traces, edges, frames=frames, stimulus=kind, optional=excused))
+        if kind == "back-to-back":
+            first = next(trace for name, trace in traces.items() if name != "fastml")
+            toggles.add(first.taps)
+    return Verification(chosen, frames, counts, toggles.count())
+
+
+def _edges_of(graph: GraphOp) -> dict[str, StageOp | None]:
+    stages: dict[str, StageOp | None] = {stage.edge.data: stage for stage in graph.stages}
+    return {**dict.fromkeys(graph.inputs), **stages}
+
+
+def _beats(
+    design: "Design",
+    graph: GraphOp,
+    inputs: Mapping[str, NDArray[Any]] | None,
+    vectors: int,
+    seed: int,
+) -> dict[str, Integers]:
+    if inputs is not None:
+        host = design.level("qflow").host
+        if host is None:
+            raise FastmlError("carries no host's share", graph)
+        return host.encode(inputs)
+    if vectors < 1:
+        raise Divergence("nothing was compared: there are no vectors", levels=("", ""))
+    return hurting_vectors(graph, vectors, seed)
+
+
+def _toggles(graph: GraphOp) -> Toggles:
+    channels = {name: channel_of(value) for name, value in graph.inputs.items()}
+    channels |= {stage.edge.data: stage.channel for stage in graph.stages}
+    return Toggles(
+        {name: channel.lows for name, channel in channels.items()},
+        {name: channel.highs for name, channel in channels.items()},
+    )
+
+
+__all__ = ["Verification", "verify_design"]

@@ -1,0 +1,188 @@
+"""Levels ready to be executed: one interface, edges by the names that the model gives them.
+
+A level executes the IR (or the SystemVerilog) that it holds and nothing else. What each
+interpreter calls its ports stays behind this file.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pkgutil import resolve_name
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.utils.exceptions import VerifyException
+
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.dialects.array import Array
+from fastml.dialects.fastml import NetworkOp, element_type
+from fastml.dialects.grid import QuantisedType
+from fastml.dialects.interface import Interface
+from fastml.runtime.fastml import evaluate_raw, network_of
+from fastml.runtime.host import Host, as_beats, frame_shape, slice_network
+from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
+
+
+class Level(ABC):
+    """Something that can be executed."""
+
+    name: str
+    host: Host | None
+    """The host's share, if what is executed carries it."""
+
+    @property
+    @abstractmethod
+    def time(self) -> tuple[int, int] | None:
+        """II and latency, in cycles, as what is executed states them; None without a schedule."""
+
+    @abstractmethod
+    def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
+        """Execute a stimulus; beats, outputs and taps go by edge name."""
+
+
+class ModuleLevel(Level, ABC):
+    """A level whose IR is executed."""
+
+    def __init__(self, module: ModuleOp):
+        self.module = module
+        self.host = host_of(module)
+
+
+def host_of(module: ModuleOp) -> Host | None:
+    """Return the host's share that ``module`` carries; ``FML-IR`` if it is malformed."""
+    if not any(key == "fastml.interface" for key in module.attributes):
+        return None
+    try:
+        return Host(Interface.of(module))
+    except VerifyException as error:
+        raise FastmlError(f"malformed interface: {error}", module) from error
+
+
+class NetworkLevel(ModuleLevel):
+    """The ``fastml`` level: tensors, and the time that the schedule wrote back.
+
+    A network knows of no hardware; to be fed beats it needs the ``interface`` that lowering
+    gave the design, which says at which of its edges they enter.
+    """
+
+    name = "fastml"
+
+    def __init__(self, module: ModuleOp, interface: Interface | None = None):
+        super().__init__(module)
+        self.network = network_of(module)
+        self.interface = interface
+
+    @property
+    def time(self) -> tuple[int, int] | None:
+        """What the schedule wrote back."""
+        ii, latency = self.network.ii, self.network.latency
+        return None if ii is None or latency is None else (ii.data, latency.data)
+
+    def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
+        """Execute from the edges at which beats enter; real edges go onto the hardware's grid."""
+        assert self.interface is not None
+        if self.time is None:
+            raise FastmlError("has no schedule", self.network, code="FML-NO-SCHEDULE")
+        ii, latency = self.time
+        host = Host(self.interface)
+        names = list(dict.fromkeys([*host.output_edges, *taps]))
+        part = slice_network(self.network, names, host.input_edges)
+        raw: dict[str, Array] = {
+            name: stimulus.beats[name].reshape(-1, *frame_shape(value))
+            for name, value in part.inputs.items()
+        }
+        found = evaluate_raw(part, raw)
+        beats = {name: self._integers(host, part, name, found[name]) for name in names}
+        offers = stimulus.offer_cycles(ii)[:, None]
+        timeless = np.zeros((stimulus.frames, 0), np.int64)
+        return Trace(
+            {name: Signal(beats[name], offers + latency) for name in host.output_edges},
+            {name: Signal(beats[name], timeless) for name in taps},
+        )
+
+    def _integers(self, host: Host, part: NetworkOp, name: str, held: Array) -> Integers:
+        value = part.outputs[name]
+        if isinstance(element_type(value), QuantisedType):
+            return as_beats(held)
+        grid = element_type(host.hardware_edges[name])
+        assert isinstance(grid, QuantisedType)
+        raw, exact = grid.encode(np.asarray(held, np.float32))
+        if not np.all(exact):
+            raise FastmlError(f"edge '{name}' leaves the hardware's grid", self.network)
+        return as_beats(raw)
+
+
+class DataflowLevel(ModuleLevel):
+    """The ``qflow`` level: beats on channels, cycles predicted by the schedule."""
+
+    name = "qflow"
+
+    @property
+    def time(self) -> tuple[int, int] | None:
+        """What the graph's schedule says."""
+        from fastml.runtime.qflow import graph_of
+
+        graph = graph_of(self.module)
+        ii, latency = graph.ii, graph.latency
+        return None if ii is None or latency is None else (ii.data, latency.data)
+
+    def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
+        """Run beats through the graph."""
+        from fastml.runtime import qflow
+
+        return qflow.simulate(self.module, stimulus, taps)
+
+
+class LoopLevel(ModuleLevel):
+    """The ``affine`` level: memrefs of integers, cycles predicted by start attributes."""
+
+    name = "affine"
+
+    @cached_property
+    def _program(self) -> Any:
+        from fastml.runtime.affine import Program
+
+        return Program(self.module)
+
+    @property
+    def time(self) -> tuple[int, int] | None:
+        """What the top function's schedule says."""
+        return self._program.initiation_interval, self._program.latency
+
+    def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
+        """Execute the top function."""
+        ports = {port.name: port.port for port in self._program.ports}
+        return by_edge(ports, stimulus, taps, self._program.simulate)
+
+
+def by_edge(
+    ports: Mapping[str, str],
+    stimulus: Stimulus,
+    taps: Sequence[str],
+    simulate: Callable[[Stimulus, Sequence[str]], Trace],
+) -> Trace:
+    """Call a simulation whose beats and outputs go by port; ``ports`` are by edge name."""
+    edges = {port: edge for edge, port in ports.items()}
+    beats = dict[str, Integers]()
+    for name, values in stimulus.beats.items():
+        if name not in ports:
+            raise FastmlError("is no input of the design", in_file(name), code="FML-STIMULUS")
+        beats[ports[name]] = values
+    trace = simulate(Stimulus(beats, stimulus.gaps), taps)
+    return Trace({edges[port]: signal for port, signal in trace.outputs.items()}, trace.taps)
+
+
+LEVELS: dict[str, str] = {
+    "fastml": "fastml.runtime.levels:NetworkLevel",
+    "qflow": "fastml.runtime.levels:DataflowLevel",
+    "affine": "fastml.runtime.levels:LoopLevel",
+    "hw": "fastml.runtime.clocked_levels:HardwareLevel",
+}
+"""Level name to the class that executes a module of it; loaded when first used."""
+
+
+def open_level(name: str, module: ModuleOp) -> Level:
+    """Return ``module``, which is at level ``name``, ready to be executed."""
+    level: Callable[[ModuleOp], Level] = resolve_name(LEVELS[name])
+    return level(module)

@@ -1,0 +1,323 @@
+"""Stimuli that are chosen to hurt: where arithmetic breaks if it is a bit too narrow.
+
+Uniform noise is a poor test of a network: it saturates the first layer and never comes near
+most thresholds. These vectors hold corners of the input box, the inputs that take each
+accumulator of the first layers to its bounds, inputs whose accumulators lie on and just
+below a threshold, normals of many sigmas, and uniform noise. The same seed gives the same
+vectors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.ir import SSAValue
+
+from fastml.dialects.qflow import (
+    ChannelType,
+    DenseOp,
+    ElementStageOp,
+    GraphOp,
+    RearrangeOp,
+    channel_of,
+)
+from fastml.runtime.trace import Integers, narrow
+
+_Rows: TypeAlias = NDArray[Any]
+"""Vectors of all input elements, one input after the other; exact integers."""
+_Row: TypeAlias = NDArray[Any]
+"""One of them."""
+
+
+@dataclass(frozen=True)
+class _Box:
+    """The inputs of a design as one long row, with its bounds."""
+
+    names: Sequence[str]
+    sizes: Sequence[int]
+    lows: _Row
+    highs: _Row
+
+    @classmethod
+    def of(cls, graph: GraphOp) -> "_Box":
+        channels = [channel_of(value) for value in graph.inputs.values()]
+        lows: _Row = np.concatenate([c.lows.astype(object) for c in channels])
+        highs: _Row = np.concatenate([c.highs.astype(object) for c in channels])
+        if np.all(np.abs(np.concatenate([lows, highs])) < 1 << 52):
+            lows, highs = lows.astype(np.int64), highs.astype(np.int64)
+        return cls(list(graph.inputs), [len(c) for c in channels], lows, highs)
+
+    @property
+    def middle(self) -> _Row:
+        """Zero, where the range has it."""
+        return np.clip(np.zeros_like(self.lows), self.lows, self.highs)
+
+    def split(self, rows: _Rows) -> dict[str, Integers]:
+        """Return the beats of each input."""
+        ends = np.cumsum(self.sizes)[:-1]
+        parts = np.split(rows, ends, axis=1)
+        return {name: narrow(part) for name, part in zip(self.names, parts, strict=True)}
+
+
+def hurting_vectors(graph: GraphOp, count: int, seed: int) -> dict[str, Integers]:
+    """Return ``count`` frames of beats for every input of ``graph``, by edge name."""
+    assert count >= 1
+    box = _Box.of(graph)
+    rng = np.random.default_rng(seed)
+    layers = _first_layers(graph)
+    parts = [
+        _corners(box, max(1, count // 8), rng),
+        _bounds(layers, box, count // 4, rng),
+        _beside_thresholds(layers, box, count // 4, rng),
+    ]
+    left = count - sum(len(part) for part in parts)
+    parts += [_normals(box, (left + 1) // 2, rng), _uniform(box, left // 2, rng)]
+    rows = np.concatenate(parts)
+    assert len(rows) == count
+    # Mixed, so that neighbours in time differ in kind and every bit sees transitions.
+    return box.split(rows[rng.permutation(len(rows))])
+
+
+def _choose(rows: _Rows, room: int, rng: np.random.Generator) -> _Rows:
+    """Return at most ``room`` of the rows."""
+    if len(rows) <= room:
+        return rows
+    return rows[np.sort(rng.choice(len(rows), room, replace=False))]
+
+
+def _corners(box: _Box, room: int, rng: np.random.Generator) -> _Rows:
+    """Return the two extreme corners, zero, alternations, and single elements at an end."""
+    even = np.arange(len(box.lows)) % 2 == 0
+    fixed = [box.lows, box.highs, box.middle]
+    fixed += [np.where(even, box.lows, box.highs), np.where(even, box.highs, box.lows)]
+    rows: _Rows = np.stack(fixed)[:room]
+    left = room - len(rows)
+    if left <= 0:
+        return rows
+    singles = min(left // 2, 2 * len(box.lows))
+    alone = np.tile(box.middle, (singles, 1))
+    chosen = rng.choice(2 * len(box.lows), singles, replace=False)
+    for row, number in enumerate(chosen.tolist()):
+        element, high = divmod(number, 2)
+        alone[row, element] = (box.highs if high else box.lows)[element]
+    coins = rng.random((left - singles, len(box.lows))) < 0.5
+    return np.concatenate([rows, alone, np.where(coins, box.lows, box.highs)])
+
+
+def _normals(box: _Box, room: int, rng: np.random.Generator) -> _Rows:
+    """Return normals around zero, each row of its own sigma, from one step to the range."""
+    span = np.array([float(v) for v in np.maximum(box.highs, -box.lows)])
+    top = np.maximum(span, 1.0)
+    exponent = rng.random((room, 1))
+    sigma = top**exponent
+    noise = np.rint(rng.standard_normal((room, len(span))) * sigma)
+    noise = np.clip(noise, -top, top)
+    if box.lows.dtype != object:
+        return np.clip(noise.astype(np.int64), box.lows, box.highs)
+    exact = np.array([int(v) for v in noise.flat], object).reshape(noise.shape)
+    return np.clip(exact, box.lows, box.highs)
+
+
+def _uniform(box: _Box, room: int, rng: np.random.Generator) -> _Rows:
+    """Return rows that take every value of the box alike."""
+    if box.lows.dtype != object:
+        return rng.integers(box.lows, box.highs, (room, len(box.lows)), endpoint=True)
+    widest = max(int(v).bit_length() for v in box.highs - box.lows)
+    wide = np.zeros((room, len(box.lows)), object)
+    for _ in range(widest // 32 + 2):
+        wide = (wide << 32) | rng.integers(0, 1 << 32, wide.shape).astype(object)
+    return box.lows + wide % (box.highs - box.lows + 1)
+
+
+# First layers: stages whose operand is wiring and elementwise functions of the inputs
+
+
+@dataclass(frozen=True)
+class _FirstLayer:
+    """A stage and, for each element of its operand, the input that it comes from."""
+
+    stage: DenseOp | ElementStageOp
+    source: NDArray[np.int64]
+    low_image: _Row
+    """Value of the operand's element where its input is at its low end."""
+    high_image: _Row
+
+
+def _first_layers(graph: GraphOp) -> list[_FirstLayer]:
+    known = dict[SSAValue, tuple[_Row, _Row, _Row]]()
+    start = 0
+    for value in graph.inputs.values():
+        channel = channel_of(value)
+        index = np.arange(start, start + len(channel))
+        known[value] = (index, channel.lows, channel.highs)
+        start += len(channel)
+    found = list[_FirstLayer]()
+    for stage in graph.stages:
+        sources = [known.get(value) for value in stage.sources]
+        if any(source is None for source in sources):
+            continue
+        parts = [source for source in sources if source is not None]
+        if isinstance(stage, RearrangeOp):
+            wires = np.asarray(stage.index.array, np.int64)
+            joined = [np.concatenate([part[k] for part in parts]) for k in range(3)]
+            known[stage.result] = (joined[0][wires], joined[1][wires], joined[2][wires])
+        elif isinstance(stage, ElementStageOp):
+            found.append(_FirstLayer(stage, *parts[0]))
+            ends: _Rows = np.stack(parts[0][1:])
+            images = stage.evaluate(ends)
+            known[stage.result] = (parts[0][0], images[0], images[1])
+        elif isinstance(stage, DenseOp):
+            found.append(_FirstLayer(stage, *parts[0]))
+    return found
+
+
+def _bounds(layers: Sequence[_FirstLayer], box: _Box, room: int, rng: np.random.Generator) -> _Rows:
+    """Return the inputs that take each accumulator of the first layers to its two bounds."""
+    rows = [np.empty((0, len(box.lows)), box.lows.dtype)]
+    for layer in layers:
+        if not isinstance(layer.stage, DenseOp):
+            continue
+        matrix = layer.stage.matrix.array
+        size = len(matrix)
+        targets = layer.stage.positions * matrix.shape[1] * 2
+        for number in rng.permutation(targets)[:room].tolist():
+            rest, least = divmod(number, 2)
+            position, column = divmod(rest, matrix.shape[1])
+            block = slice(position * size, (position + 1) * size)
+            weights = matrix[:, column].astype(object) * (-1 if least else 1)
+            gain = weights * (layer.high_image[block] - layer.low_image[block])
+            row = box.middle
+            inputs = layer.source[block]
+            row[inputs] = np.where(gain > 0, box.highs[inputs], box.lows[inputs])
+            rows.append(row[None, :])
+    return _choose(np.concatenate(rows), room, rng)
+
+
+def _beside_thresholds(
+    layers: Sequence[_FirstLayer], box: _Box, room: int, rng: np.random.Generator
+) -> _Rows:
+    """Return inputs whose accumulators lie on a step of the next function, and just below."""
+    rows = [np.empty((0, len(box.lows)), box.lows.dtype)]
+    for layer in layers:
+        if not np.array_equal(layer.low_image, box.lows[layer.source]):
+            continue  # a function lies between: there is no inverse at hand
+        if isinstance(layer.stage, DenseOp):
+            rows += _near_accumulators(layer, layer.stage, box, room, rng)
+        else:
+            steps = steps_of(layer.stage, room, rng)
+            rows += [_near_inputs(layer, steps, box, rng) for _ in range(room if steps else 0)]
+    return _choose(np.concatenate(rows), room, rng)
+
+
+def _near_inputs(
+    layer: _FirstLayer, steps: Sequence[tuple[int, int]], box: _Box, rng: np.random.Generator
+) -> _Rows:
+    """Return a row whose inputs lie on steps of the function on them, or just below."""
+    row = _uniform(box, 1, rng)
+    for number in rng.permutation(len(steps)).tolist():
+        element, threshold = steps[number]
+        row[0, layer.source[element]] = threshold - int(rng.integers(2))
+    return row
+
+
+def _near_accumulators(
+    layer: _FirstLayer, stage: DenseOp, box: _Box, room: int, rng: np.random.Generator
+) -> list[_Rows]:
+    """Return rows whose accumulators lie on a step of the function on them, and just below."""
+    users = [use.operation for use in stage.result.uses]
+    functions = [op for op in users if isinstance(op, ElementStageOp)]
+    if not functions:
+        return []
+    rows = list[_Rows]()
+    matrix, bias = stage.matrix.array, stage.bias.array
+    size, columns = matrix.shape
+    for element, threshold in steps_of(functions[0], (room + 1) // 2, rng):
+        position, column = divmod(element, columns)
+        inputs = layer.source[position * size : (position + 1) * size]
+        weights: _Row = matrix[:, column].astype(object)
+        for target in (threshold, threshold - 1):
+            row = (_uniform if rng.random() < 0.5 else _normals)(box, 1, rng)
+            _approach(row[0], inputs, weights, target - int(bias[column]), box)
+            rows.append(row)
+    return rows
+
+
+def _approach(
+    row: _Row,
+    inputs: NDArray[np.int64],
+    weights: NDArray[np.object_],
+    target: int,
+    box: _Box,
+) -> None:
+    """Move ``row`` so that its product with ``weights`` comes to ``target``, or near it."""
+    if len(set(inputs.tolist())) < len(inputs):
+        return
+    missing = target - int(row[inputs].astype(object) @ weights)
+    for k in np.argsort(-np.abs(weights.astype(float)), kind="stable").tolist():
+        weight, place = int(weights[k]), int(inputs[k])
+        if weight == 0 or missing == 0:
+            break
+        sign = 1 if (missing > 0) == (weight > 0) else -1
+        wanted = int(row[place]) + sign * (abs(missing) // abs(weight))
+        moved = min(max(wanted, int(box.lows[place])), int(box.highs[place]))
+        missing -= (moved - int(row[place])) * weight
+        row[place] = moved
+
+
+def steps_of(
+    function: ElementStageOp, count: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
+    """Return up to ``count`` pairs (element, x) where the function differs at x and x - 1.
+
+    Found by bisection between random points of each element's range.
+    """
+    channel = channel_of(function.input)
+    elements = np.flatnonzero((channel.lows < channel.highs).astype(bool))
+    if not len(elements):
+        return []
+    found = dict[tuple[int, int], None]()
+    for _ in range(1 + count // len(elements)):
+        low, high = _random_ends(channel, rng)
+        a, b = low.copy(), high.copy()
+        for _ in range(int((high - low).max()).bit_length()):
+            middle = (a + b) // 2
+            ends: _Rows = np.stack([_like(x, channel) for x in (a, middle)])
+            images = function.evaluate(ends)
+            same = np.asarray(images[0] == images[1], bool)
+            a, b = np.where(same, middle, a), np.where(same, b, middle)
+        ends = np.stack([_like(x, channel) for x in (b - 1, b)])
+        ends = np.maximum(ends, channel.lows)
+        images = function.evaluate(ends)
+        differs = np.asarray(images[0] != images[1], bool)
+        order = rng.permutation(np.flatnonzero(differs))
+        found |= {(int(e), int(b[e])): None for e in order.tolist()}
+        if len(found) >= count:
+            break
+    return list(found)[:count]
+
+
+def _random_ends(
+    channel: ChannelType, rng: np.random.Generator
+) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+    """Return the range of each element, sometimes only a part of it."""
+    lows, highs = channel.lows.astype(object), channel.highs.astype(object)
+    part = rng.random((2, len(lows)))
+    width = highs - lows
+    scaled = np.array([int(float(w) * p) for w, p in zip(width, part[0], strict=True)], object)
+    keep = part[1] < 0.34
+    a = np.where(keep, lows, np.minimum(lows + scaled, highs))
+    return a, highs
+
+
+def _like(values: _Row, channel: ChannelType) -> _Row:
+    """Return values in the number format that the channel's own bounds have."""
+    return values if channel.lows.dtype == object else values.astype(np.int64)
+
+
+def random_gaps(frames: int, seed: int, most: int = 5) -> NDArray[np.int64]:
+    """Return idle cycles before each frame: often none, sometimes up to ``most``."""
+    rng = np.random.default_rng(seed)
+    gaps = rng.integers(0, most, frames, endpoint=True)
+    return np.where(rng.random(frames) < 0.5, 0, gaps).astype(np.int64)

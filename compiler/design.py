@@ -150,6 +150,11 @@ class Design:
         assert isinstance(level, RtlLevel)
         return level
 
+    def schedule(self) -> None:
+        """Schedule the design, which gives its network a time."""
+        if self._lower:
+            self.module("qflow")
+
     def _emit(self) -> RtlLevel:
         from fastml.compiler.emit.systemverilog import emit_systemverilog
 
@@ -192,8 +197,8 @@ class Design:
         quantise_input: bool = False,
     ) -> Run:
         """Execute one level on real inputs; ``gaps`` are idle cycles before each frame."""
-        if level == "fastml" and self._lower:
-            self.module("qflow")  # whose schedule gives the network its time
+        if level == "fastml":
+            self.schedule()
         run = execution.execute(
             self.level(level),
             self.by_name(x),
@@ -247,10 +252,14 @@ class Design:
     @property
     def input_names(self) -> list[str]:
         """The model's inputs, in order."""
-        if "fastml" in self._sources:
-            return list(self.network_level.network.inputs)
-        host = self.level(self.levels[0]).host
-        return [] if host is None else host.input_names
+        return self.input_names_of(self.levels[0])
+
+    def input_names_of(self, level: str) -> list[str]:
+        """Return the model's inputs, in order, as a level knows them."""
+        opened = self.level(level)
+        if isinstance(opened, NetworkLevel):
+            return list(opened.network.inputs)
+        return [] if opened.host is None else opened.host.input_names
 
 
 def _unwrap(outputs: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:

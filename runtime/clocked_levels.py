@@ -135,6 +135,11 @@ class ClockedLevel(Level):
         """What the design states; what it does is measured."""
         return self.pinout.ii, self.pinout.latency
 
+    @property
+    def input_edges(self) -> list[str]:
+        """The edges of the input ports."""
+        return [port.edge for port in self.pinout.inputs]
+
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Clock the design through reset and all frames."""
         pinout = self.pinout

@@ -36,6 +36,11 @@ class Level(ABC):
     def time(self) -> tuple[int, int] | None:
         """II and latency, in cycles, as what is executed states them; None without a schedule."""
 
+    @property
+    @abstractmethod
+    def input_edges(self) -> list[str]:
+        """Names of the edges at which beats enter, in order."""
+
     @abstractmethod
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Execute a stimulus; beats, outputs and taps go by edge name."""
@@ -78,6 +83,11 @@ class NetworkLevel(ModuleLevel):
         """What the schedule wrote back."""
         ii, latency = self.network.ii, self.network.latency
         return None if ii is None or latency is None else (ii.data, latency.data)
+
+    @property
+    def input_edges(self) -> list[str]:
+        """The edges that the host's prologue computes."""
+        return [] if self.interface is None else Host(self.interface).input_edges
 
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Execute from the edges at which beats enter; real edges go onto the hardware's grid."""
@@ -127,6 +137,13 @@ class DataflowLevel(ModuleLevel):
         ii, latency = graph.ii, graph.latency
         return None if ii is None or latency is None else (ii.data, latency.data)
 
+    @property
+    def input_edges(self) -> list[str]:
+        """The graph's inputs."""
+        from fastml.runtime.qflow import graph_of
+
+        return list(graph_of(self.module).inputs)
+
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Run beats through the graph."""
         from fastml.runtime import qflow
@@ -149,6 +166,11 @@ class LoopLevel(ModuleLevel):
     def time(self) -> tuple[int, int] | None:
         """What the top function's schedule says."""
         return self._program.initiation_interval, self._program.latency
+
+    @property
+    def input_edges(self) -> list[str]:
+        """The edges of the top function's arguments."""
+        return [port.name for port in self._program.inputs]
 
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Execute the top function."""

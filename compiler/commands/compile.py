@@ -1,0 +1,44 @@
+"""``fastmlc compile``: a model into a project folder."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from fastml.compiler.options import add_build_options, from_arguments
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Describe the command line."""
+    parser.add_argument("model", metavar="MODEL", type=Path, help="an .onnx (QONNX) file")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)
+    parser.add_argument(
+        "--emit",
+        metavar="KIND",
+        default="sv",
+        help="how far to go: fastml, qflow, affine, hw or sv (the default); hls: not available yet",
+    )
+    add_build_options(parser)
+
+
+def run(args: Namespace) -> int:
+    """Compile, write, and say what came out."""
+    options = from_arguments(args)
+    from fastml.compiler.design import from_model
+    from fastml.compiler.project import REPORT, check_target, read_json, write_project
+
+    check_target(args.output)
+    design = from_model(args.model, options)
+    write_project(design, args.output, args.emit)
+    design.runner.report()
+    path = args.output / REPORT
+    if path.is_file():
+        report = read_json(path)
+        area = report["area"]
+        estimate = f", about {area['lut']} LUT and {area['ff']} FF" if area else ""
+        adders = sum(layer["adders"] for layer in report["layers"])
+        print(
+            f"{args.output}: latency {report['latency_cycles']} cycles of "
+            f"{report['clock_ns']} ns, II {report['ii']}, {adders} adders{estimate}"
+        )
+    else:
+        print(f"{args.output}: written")
+    return 0

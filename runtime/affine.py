@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects import func
 from xdsl.dialects.builtin import DictionaryAttr, ModuleOp, StringAttr
-from xdsl.ir import Attribute
+from xdsl.ir import Attribute, Operation
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
@@ -77,8 +77,8 @@ class Program:
 
     def __init__(self, module: ModuleOp, *, timed: bool = True):
         self.library = Library(module, timed)
-        self.top = _top_function(module)
-        self.ports = _ports_of(self.top)
+        self.top = top_function(module)
+        self.ports = ports_of(self.top)
         self.code = self.library.function(self.top.sym_name.data, self.top)
 
     @property
@@ -110,8 +110,8 @@ class Program:
         """Execute on every frame of ``stimulus``; predict cycles from the schedule."""
         assert self.library.timed, "this program was compiled for values alone"
         offers = stimulus.offer_cycles(self.initiation_interval)[:, np.newaxis]
-        if self._check(stimulus.beats) != stimulus.frames:
-            raise self._misfit(f"the beats are not those of {stimulus.frames} frames")
+        if self._frames(stimulus.beats) != stimulus.frames:
+            raise _misfit(f"the beats are not those of {stimulus.frames} frames", self.top)
         seen = self._execute(stimulus.beats, taps)
         if seen.interval > self.initiation_interval:
             raise illegal(
@@ -124,9 +124,12 @@ class Program:
             {name: Signal(v, offers + seen.cycles[name]) for name, v in edges.items()},
         )
 
+    def _frames(self, beats: Mapping[str, Integers]) -> int:
+        return check_beats(self.ports, beats, self.top)
+
     def _execute(self, beats: Mapping[str, Integers], taps: Collection[str]) -> _Seen:
         """Execute batch by batch, so that memory stays bounded."""
-        frames = self._check(beats)
+        frames = self._frames(beats)
         seen = _Seen({p.port: [] for p in self.outputs}, {name: [] for name in taps})
         chunk = max(64, LIVE_VALUES // len(self.code.template))
         for first in range(0, max(frames, 1), chunk):
@@ -141,45 +144,6 @@ class Program:
                 parts.append(self._read(memory, name, count))
                 seen.cycles[name] = np.array(memory.cycles, np.int64)
         return seen
-
-    def _check(self, beats: Mapping[str, Integers]) -> int:
-        """Return the number of frames, once the beats are known to fit the ports."""
-        if unknown := set(beats) - {port.port for port in self.inputs}:
-            raise self._misfit(f"there is no input port '{min(unknown)}'")
-        frames: set[int] = set()
-        for port in self.inputs:
-            if port.port not in beats:
-                raise self._misfit(f"there are no beats of input port '{port.port}'")
-            values = beats[port.port]
-            if values.ndim != 2 or values.shape[1] != len(port.elements):
-                raise self._misfit(
-                    f"beats of '{port.port}' have shape {values.shape}, "
-                    f"not (frames, {len(port.elements)})"
-                )
-            if values.dtype.name not in ("int64", "object"):
-                raise self._misfit(f"beats of '{port.port}' are {values.dtype}, not integers")
-            self._check_range(port, values)
-            frames.add(len(values))
-        if len(frames) > 1:
-            raise self._misfit("the ports have different numbers of beats")
-        return frames.pop() if frames else 1
-
-    def _misfit(self, message: str) -> FastmlError:
-        return FastmlError(message, self.top, code="FML-STIMULUS")
-
-    def _check_range(self, port: Port, values: Integers) -> None:
-        """Refuse the first beat that holds what its element cannot."""
-        lows, highs = (np.array(x, dtype=object) for x in ranges_of(port.elements))
-        outside = (values < narrow(lows)) | (values > narrow(highs))
-        if outside.any():
-            frame, element = np.argwhere(outside)[0].tolist()
-            raise FastmlError(
-                f"'{port.port}' frame {frame} element {element}: "
-                f"{values[frame, element]} is not in "
-                f"{lows[element]}..{highs[element]}",
-                self.top,
-                code="FML-INPUT",
-            )
 
     def _run(self, beats: Mapping[str, Integers]) -> tuple[dict[str, Memory], Run]:
         """Execute one batch; return the memories of the ports and of the edges."""
@@ -238,7 +202,51 @@ def _joined(batches: Mapping[str, list[Integers]]) -> dict[str, Integers]:
     return joined
 
 
-def _top_function(module: ModuleOp) -> func.FuncOp:
+def check_beats(ports: Sequence[Port], beats: Mapping[str, Integers], top: Operation) -> int:
+    """Return the number of frames, once ``beats`` are known to fit the inputs."""
+    inputs = [port for port in ports if not port.is_output]
+    if unknown := set(beats) - {port.port for port in inputs}:
+        raise _misfit(f"there is no input port '{min(unknown)}'", top)
+    frames: set[int] = set()
+    for port in inputs:
+        if port.port not in beats:
+            raise _misfit(f"there are no beats of input port '{port.port}'", top)
+        values = beats[port.port]
+        if values.ndim != 2 or values.shape[1] != len(port.elements):
+            raise _misfit(
+                f"beats of '{port.port}' have shape {values.shape}, "
+                f"not (frames, {len(port.elements)})",
+                top,
+            )
+        if values.dtype.name not in ("int64", "object"):
+            raise _misfit(f"beats of '{port.port}' are {values.dtype}, not integers", top)
+        _check_range(port, values, top)
+        frames.add(len(values))
+    if len(frames) > 1:
+        raise _misfit("the ports have different numbers of beats", top)
+    return frames.pop() if frames else 1
+
+
+def _misfit(message: str, top: Operation) -> FastmlError:
+    return FastmlError(message, top, code="FML-STIMULUS")
+
+
+def _check_range(port: Port, values: Integers, top: Operation) -> None:
+    """Refuse the first beat that holds what its element cannot."""
+    lows, highs = (np.array(x, dtype=object) for x in ranges_of(port.elements))
+    outside = (values < narrow(lows)) | (values > narrow(highs))
+    if outside.any():
+        frame, element = np.argwhere(outside)[0].tolist()
+        raise FastmlError(
+            f"'{port.port}' frame {frame} element {element}: {values[frame, element]} "
+            f"is not in {lows[element]}..{highs[element]}",
+            top,
+            code="FML-INPUT",
+        )
+
+
+def top_function(module: ModuleOp) -> func.FuncOp:
+    """Return the function that is the design."""
     tops = [
         op for op in module.ops if isinstance(op, func.FuncOp) and "fastml.top" in op.attributes
     ]
@@ -247,7 +255,7 @@ def _top_function(module: ModuleOp) -> func.FuncOp:
     return tops[0]
 
 
-def _ports_of(top: func.FuncOp) -> list[Port]:
+def ports_of(top: func.FuncOp) -> list[Port]:
     """Return what the attributes of the arguments say."""
     dictionaries = top.arg_attrs.data if top.arg_attrs else ()
     ports: list[Port] = []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,10 +31,9 @@ def parse(text: str) -> ModuleOp:
 
 def argument(name: str, direction: str, count: int, element: str) -> str:
     layout = f"{count} x {element}" if count > 1 else element
-    return (
-        f"%{name} : memref<{count}xi{element[1:]}> "
-        f'{{fastml.name = "{name}", fastml.port = "{name}", fastml.elements = "{layout}", fastml.direction = "{direction}"}}'
-    )
+    facts = {"name": name, "port": name, "elements": layout, "direction": direction}
+    listed = ", ".join(f'fastml.{key} = "{value}"' for key, value in facts.items())
+    return f"%{name} : memref<{count}xi{element[1:]}> {{{listed}}}"
 
 
 def top(arguments: Sequence[str], body: str, ii: int = 1, latency: int = 0) -> str:
@@ -204,107 +204,120 @@ def rom(name: str, shape: str, values: str) -> str:
     )
 
 
-ROMS = rom("w", "3x2xi5", "[[1, -2], [3, 4], [-16, 15]]") + rom("b", "2xi9", "[100, -7]")
-LAYER = """
-func.func private @dense(
-    %x : memref<3xi6> {fastml.elements = "3 x s6", fastml.direction = "in"},
-    %y : memref<2xi11> {fastml.elements = "2 x s11", fastml.direction = "out"})
-    attributes {fastml.ii = 6 : i64, fastml.latency = 9 : i64} {
-  %w = memref.get_global @w : memref<3x2xi5>
-  %b = memref.get_global @b : memref<2xi9>
-  %acc = memref.alloc() : memref<1xi11>
-  %c0 = arith.constant 0 : index
-  affine.for %j = 0 to 2 {
-    affine.for %i = 0 to 3 {
-      %is_first = arith.cmpi eq, %i, %c0 : index
-      %0 = affine.load %b[%j] : memref<2xi9>
-      %1 = arith.extsi %0 : i9 to i11
-      %2 = memref.load %acc[%c0] {fastml.start = 1 : i64} : memref<1xi11>
-      %3 = arith.select %is_first, %1, %2 {fastml.start = 1 : i64} : i11
-      %4 = affine.load %x[%i] : memref<3xi6>
-      %5 = affine.load %w[%i, %j] : memref<3x2xi5>
-      %6 = arith.extsi %4 : i6 to i11
-      %7 = arith.extsi %5 : i5 to i11
-      %8 = arith.muli %6, %7 {fastml.start = 1 : i64} : i11
-      %9 = arith.addi %3, %8 {fastml.start = 1 : i64} : i11
-      affine.store %9, %acc[0] : memref<1xi11>
-      affine.store %9, %y[%j] : memref<2xi11>
-    } {fastml.pipeline = 1 : i64}
-  } {fastml.pipeline = 3 : i64, fastml.start = 1 : i64}
-  func.return
-}
-"""
-LAYER_ARGUMENTS = [argument("x", "in", 3, "s6"), argument("y", "out", 2, "s11")]
-LAYER_TOP = (
-    ROMS
-    + LAYER
-    + top(
-        LAYER_ARGUMENTS,
-        "func.call @dense(%x, %y) : (memref<3xi6>, memref<2xi11>) -> ()",
-        ii=6,
-        latency=9,
-    )
-)
+SAMPLES = Path(__file__).parents[1] / "filecheck" / "affine"
+DENSE = (SAMPLES / "dense-loops.mlir").read_text()
+SCRATCH = (SAMPLES / "scratch-memory.mlir").read_text()
+PARALLEL = (SAMPLES / "parallel.mlir").read_text()
 WEIGHTS, BIAS = np.array([[1, -2], [3, 4], [-16, 15]]), np.array([100, -7])
 
 
 def test_a_loop_nest_computes_a_dense_layer():
     x = np.random.default_rng(1).integers(-32, 32, (50, 3))
     x[0], x[1] = -32, 31
-    trace = simulate(parse(LAYER_TOP), back_to_back({"x": x}, 50), ["y", "x"])
+    trace = simulate(parse(DENSE), back_to_back({"x": x}, 50), ["y", "x"])
     assert trace.outputs["y"].values.tolist() == (x @ WEIGHTS + BIAS).tolist()
-    assert trace.cycles.tolist() == [9 + 6 * frame for frame in range(50)]
-    assert trace.taps["y"].cycles[0].tolist() == [9, 9]
+    assert trace.cycles.tolist() == [8 + 6 * frame for frame in range(50)]
+    assert trace.taps["y"].cycles[0].tolist() == [8, 8]
     assert trace.taps["x"].cycles[1].tolist() == [6, 6, 6]
+
+
+def test_a_memory_hands_a_beat_from_one_loop_to_the_next():
+    x = np.random.default_rng(1).integers(-32, 32, (20, 4))
+    stimulus = Stimulus({"x": x}, np.arange(20) % 3)
+    trace = simulate(parse(SCRATCH), stimulus)
+    assert trace.outputs["y"].values.tolist() == (2 * x[:, ::-1]).tolist()
+    assert (trace.cycles == stimulus.offer_cycles(8) + 11).all()
+
+
+def faulty(text: str, old: str, new: str) -> ModuleOp:
+    assert text.count(old) == 1, f"{text.count(old)} times: {old}"
+    return parse(text.replace(old, new))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        # the last product is added in cycle 1 + 5 + 1 and registered in cycle 8
-        ("latency = 9 : i64} {\n  %w", "latency = 7 : i64} {\n  %w", "'fastml.latency' ends in"),
-        ("fastml.pipeline = 3", "fastml.pipeline = 2", "takes 3 cycles, but begins again every 2"),
+        # the last product is added in cycle 1 + 5, and registered in cycle 7 of the call
+        ("latency = 7 : i64} {", "latency = 6 : i64} {", "'fastml.latency' ends in cycle 7, but"),
+        ("latency = 8 : i64} {", "latency = 7 : i64} {", "'fastml.latency' ends in cycle 7, but"),
+        ("= 3 : i64, fastml", "= 2 : i64, fastml", "takes 3 cycles, but begins again every 2"),
+        ("ii = 6 : i64, fastml.latency = 7", "ii = 5 : i64, fastml.latency = 7", "takes 6 cycles"),
+        ("ii = 6 : i64, fastml.latency = 8", "ii = 5 : i64, fastml.latency = 8", "needs 6"),
+        ("    } {fastml.pipeline = 1 : i64}", "}", "has no 'fastml.pipeline'"),
+        ("{fastml.ii = 6 : i64, fastml.l", "{fastml.l", "has no 'fastml.ii': without a schedule"),
         (
-            "ii = 6 : i64, fastml.latency = 9 : i64} {\n  %w",
-            "ii = 5 : i64, fastml.latency = 9 : i64} {\n  %w",
-            "takes 6 cycles, but begins again every 5",
+            "muli %5, %6 {fastml.start = 0 : i64}",
+            "muli %5, %6 {fastml.start = 1 : i64}",
+            "'arith.addi': starts in cycle 2, but an operand is there only in cycle 3",
         ),
         (
-            "ii = 6 : i64, fastml.latency = 9 : i64} {\nfunc",
-            "ii = 5 : i64, fastml.latency = 9 : i64} {\nfunc",
-            "'fastml.ii' is 5, but a function needs 6",
-        ),
-        (" {fastml.pipeline = 1 : i64}", "", "has no 'fastml.pipeline'"),
-        (
-            "%3 = arith.select %is_first, %1, %2 {fastml.start = 1",
-            "%3 = arith.select %is_first, %1, %2 {fastml.start = 0",
-            "'arith.select': starts in cycle 1, but an operand is there only in cycle 2",
-        ),
-        (
-            ", fastml.start = 1 : i64}\n  func.return",
-            ", fastml.start = 0 : i64}\n  func.return",
-            "'affine.load': starts in cycle 0, but an operand is there only in cycle 1",
+            "fastml.pipeline = 3 : i64, fastml.start = 1",
+            "fastml.pipeline = 3 : i64, fastml.start = 0",
+            "'affine.load': starts in cycle 1, but an operand is there only in cycle 2",
         ),
         ('sym_name = "w"', 'sym_name = "q"', "there is no global '@w'"),
-        ("%x[%i]", "%x[%i + 1]", "index 3 is out of range 0..2"),
-        ("%i = 0 to 3", "%i = 1 to 3", "chooses an element that was never written"),
-        ("affine.store %9, %y[%j]", "affine.store %9, %y[0]", "element 1 of 'y' is never written"),
+        ("%x[%i]", "%x[%i + 1]", r"index 3 is out of range 0\.\.2"),
+        ("store %2, %y[%j]", "store %2, %y[0]", "element 1 of 'y' is never written"),
     ],
 )
-def test_loop_nests_that_are_wrong(old: str, new: str, message: str):
-    assert LAYER_TOP.count(old) == 1, LAYER_TOP.count(old)
-    with pytest.raises(FastmlError, match=message.replace(".", r"\.")):
-        simulate(
-            parse(LAYER_TOP.replace(old, new)), back_to_back({"x": np.zeros((1, 3), np.int64)}, 1)
-        )
+def test_dense_loops_that_are_wrong(old: str, new: str, message: str):
+    # In the file these lines are followed by CHECK lines that say the same.
+    text = "\n".join(line for line in DENSE.splitlines() if "// CHECK" not in line)
+    module = faulty(text, old, new)
+    with pytest.raises(FastmlError, match=message):
+        simulate(module, back_to_back({"x": np.zeros((1, 3), np.int64)}, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("start = 5", "start = 3", "'memref.load': starts in cycle 4, but an operand is there"),
+        ("%t[%k]", "%t[%c4]", "out of range"),
+        ("memref.store %2, %t[%i]", "memref.store %2, %t[%c4]", "which was never written"),
+        (
+            "%2, %t[%i] {fastml.start = 1 : i64} : memref<4xi7>",
+            "%2, %t[%i] {fastml.start = 1 : i64} : memref<4xi7>\n"
+            "memref.store %1, %t[%i] : memref<4xi7>",
+            "in use until cycle 3",
+        ),
+    ],
+)
+def test_memories_that_are_used_wrongly(old: str, new: str, message: str):
+    text = "\n".join(line for line in SCRATCH.splitlines() if "// CHECK" not in line)
+    value = 4 if "range" in message else 0
+    text = text.replace(
+        "  affine.for %i", f"  %c4 = arith.constant {value} : index\naffine.for %i", 1
+    )
+    module = faulty(text, old, new)
+    with pytest.raises(FastmlError, match=message):
+        simulate(module, back_to_back({"x": np.zeros((1, 4), np.int64)}, 1))
+
+
+def test_a_choice_may_leave_out_what_was_never_written():
+    body = """
+      %t = memref.alloc() : memref<1xi4>
+      %zero = arith.constant 0 : index
+      affine.for %i = 0 to 2 {
+        %first = arith.cmpi eq, %i, %zero : index
+        %a = affine.load %x[%i] : memref<2xi4>
+        %b = affine.load %t[0] : memref<1xi4>
+        %c = arith.select %first, %a, %b : i4
+        affine.store %c, %t[0] : memref<1xi4>
+        affine.store %c, %y[%i] : memref<2xi4>
+      }"""
+    text = top([argument("x", "in", 2, "s4"), argument("y", "out", 2, "s4")], body)
+    beats = {"x": np.array([[3, 5]])}
+    assert evaluate(parse(text), beats).outputs["y"].tolist() == [[3, 3]]
+    with pytest.raises(FastmlError, match=r"'arith\.select': chooses an element that was never"):
+        evaluate(faulty(text, "cmpi eq", "cmpi ne"), beats)
 
 
 @pytest.mark.parametrize("constant", ["1, -2", "100"])
 def test_a_wrong_constant_changes_the_values(constant: str):
     changed = constant.replace("1", "2")
     x = np.ones((1, 3), np.int64)
-    good = evaluate(parse(LAYER_TOP), {"x": x}).outputs["y"]
-    bad = evaluate(parse(LAYER_TOP.replace(f"[{constant}", f"[{changed}")), {"x": x})
+    good = evaluate(parse(DENSE), {"x": x}).outputs["y"]
+    bad = evaluate(faulty(DENSE, f"[{constant}", f"[{changed}"), {"x": x})
     assert (good != bad.outputs["y"]).any()
 
 
@@ -354,35 +367,6 @@ def test_a_table_is_read_at_an_address_from_the_data():
         evaluate(module, {"x": np.array([[0], [-1]])})
 
 
-PARALLEL = """
-func.func private @stage(
-    %x : memref<2xi8> {fastml.elements = "2 x s8", fastml.direction = "in"},
-    %y : memref<2xi9> {fastml.elements = "2 x s9", fastml.direction = "out"}) {
-  %0 = affine.load %x[0] : memref<2xi8>
-  %1 = affine.load %x[1] : memref<2xi8>
-  %2 = arith.extsi %0 : i8 to i9
-  %3 = arith.extsi %1 : i8 to i9
-  %4 = arith.addi %2, %3 {fastml.start = 2 : i64} : i9
-  %5 = arith.subi %2, %3 : i9
-  affine.store %4, %y[0] : memref<2xi9>
-  affine.store %5, %y[1] : memref<2xi9>
-  func.return
-}
-""" + top(
-    [argument("x", "in", 2, "s8"), argument("y", "out", 1, "s9")],
-    """
-  %h = memref.alloc() {fastml.name = "sum; and difference", fastml.port = "h",
-                       fastml.elements = "2 x s9"} : memref<2xi9>
-  func.call @stage(%x, %h) : (memref<2xi8>, memref<2xi9>) -> ()
-  %0 = affine.load %h[0] : memref<2xi9>
-  %1 = affine.load %h[1] : memref<2xi9>
-  %2 = arith.maxsi %0, %1 {fastml.start = 3 : i64} : i9
-  affine.store %2, %y[0] : memref<1xi9>""",
-    ii=1,
-    latency=4,
-)
-
-
 def test_cycles_of_outputs_and_taps_with_gaps():
     x = np.array([[100, 27], [-128, 127], [1, -1]])
     stimulus = Stimulus({"x": x}, np.array([5, 0, 3]))
@@ -421,12 +405,12 @@ def test_cycles_of_outputs_and_taps_with_gaps():
             "'arith.divsi': is not an operation of the affine level",
         ),
         ("arith.subi %2, %3 :", "arith.subi %2, %3 overflow<nsw> :", "overflow flags"),
-        ('"y", fastml.elements = "s9"', '"y", fastml.elements = "s8"', "layout"),
+        ('fastml.elements = "s9"', 'fastml.elements = "s8"', "layout"),
     ],
 )
 def test_mistakes_are_named_with_their_place(old: str, new: str, message: str):
-    assert PARALLEL.count(old) == 1
-    module = parse(PARALLEL.replace(old, new))
+    text = "\n".join(line for line in PARALLEL.splitlines() if "// CHECK" not in line)
+    module = faulty(text, old, new)
     with pytest.raises(FastmlError, match=message) as caught:
         simulate(module, back_to_back({"x": np.zeros((1, 2), np.int64)}, 1))
     assert "test.mlir:" in str(caught.value)
@@ -461,7 +445,7 @@ def test_unknown_and_ambiguous_taps():
     with pytest.raises(FastmlError, match=r"edge 'nothing' does not exist.*edges are 'x'"):
         evaluate(parse(PARALLEL), x, ["nothing"])
     with pytest.raises(FastmlError, match="edge 'x' is held by several"):
-        evaluate(parse(PARALLEL.replace('"sum; and difference"', '"x"')), x, ["x"])
+        evaluate(parse(PARALLEL.replace('name = "sum; and difference"', 'name = "x"')), x, ["x"])
 
 
 def test_elements_of_mixed_types_keep_their_own():
@@ -505,8 +489,6 @@ def test_a_module_without_a_top_function():
 
 
 def test_a_function_that_calls_itself():
-    module = parse(
-        top(LAYER_ARGUMENTS, "func.call @top(%x, %y) : (memref<3xi6>, memref<2xi11>) -> ()")
-    )
+    module = parse(top([argument("x", "in", 3, "s6")], "func.call @top(%x) : (memref<3xi6>) -> ()"))
     with pytest.raises(FastmlError, match="'@top' calls itself"):
         evaluate(module, {"x": np.zeros((1, 3), np.int64)})

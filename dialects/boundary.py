@@ -42,8 +42,8 @@ def _varying(op: Operation) -> Iterator[SSAValue]:
 
 def boundary_of(network: NetworkOp) -> Boundary:
     """Find the boundary; exact operators must have types (pass ``infer-grids``)."""
-    on_host = {value for value in network.body.block.args if _is_real(value)}
-    inputs = [value for value in network.body.block.args if not _is_real(value)]
+    on_host: set[SSAValue] = {value for value in network.body.block.args if _is_real(value)}
+    inputs: list[SSAValue] = [value for value in network.body.block.args if not _is_real(value)]
     prologue: list[Operation] = []
     for op in network.body.block.ops:
         if isinstance(op, ConstantOp | OutputOp) or not all(v in on_host for v in _varying(op)):

@@ -11,7 +11,7 @@ operators read integers and give the exact integer result with its scale.
 from abc import ABC
 from collections.abc import Mapping, Sequence
 from enum import auto
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,18 +72,22 @@ from fastml.dialects.grid import (
 from fastml.dialects.reference import ELEMENTWISE, WHOLE_TENSOR
 
 
+def _tensor(value: SSAValue) -> TensorType[Attribute]:
+    kind: Attribute = value.type
+    assert isinstance(kind, TensorType)
+    return cast(TensorType[Attribute], kind)
+
+
 def element_type(value: SSAValue) -> QuantisedType | Float32Type:
     """Return what the elements of a tensor are."""
-    assert isinstance(value.type, TensorType)
-    element = value.type.element_type
+    element = _tensor(value).element_type
     assert isinstance(element, QuantisedType | Float32Type)
     return element
 
 
 def shape_of(value: SSAValue) -> tuple[int, ...]:
     """Return the shape of a tensor, its batch axis of 1 included."""
-    assert isinstance(value.type, TensorType)
-    return value.type.get_shape()
+    return _tensor(value).get_shape()
 
 
 def constant_of(value: SSAValue) -> "ConstantOp | None":
@@ -94,19 +98,17 @@ def constant_of(value: SSAValue) -> "ConstantOp | None":
 def _check_tensor(value: SSAValue, what: str) -> None:
     if not isinstance(value.type, TensorType):
         raise VerifyException(f"{what} must be a tensor, got {value.type}")
-    if not isinstance(value.type.element_type, QuantisedType | Float32Type):
-        raise VerifyException(
-            f"{what} must have quantised or f32 elements, got {value.type.element_type}"
-        )
-    if any(size < 0 for size in value.type.get_shape()):
-        raise VerifyException(f"{what} must have a static shape, got {value.type}")
-    element = value.type.element_type
+    element, shape = _tensor(value).element_type, _tensor(value).get_shape()
+    if not isinstance(element, QuantisedType | Float32Type):
+        raise VerifyException(f"{what} must have quantised or f32 elements, got {element}")
+    if any(size < 0 for size in shape):
+        raise VerifyException(f"{what} must have a static shape, got {_tensor(value)}")
     if isinstance(element, ScaledType | BipolarType):
         try:
-            element.to_shape(value.type.get_shape())
+            element.to_shape(shape)
         except ValueError:
             raise VerifyException(
-                f"scale and zero point of {what} do not broadcast to {value.type.get_shape()}"
+                f"scale and zero point of {what} do not broadcast to {shape}"
             ) from None
 
 

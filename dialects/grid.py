@@ -115,7 +115,8 @@ class QuantisedType(ParametrizedAttribute, TypeAttribute, ABC):
 
 
 def _to_fractions(real: NDArray[np.float32]) -> NDArray[np.object_]:
-    return np.vectorize(lambda v: Fraction(float(v)), otypes=[object])(real)
+    flat = np.array([Fraction(float(value)) for value in real.ravel()], object)
+    return flat.reshape(real.shape)
 
 
 def _parse_storage(parser: AttrParser) -> tuple[int, int]:

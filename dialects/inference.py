@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import reduce
 from math import gcd
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -282,8 +282,9 @@ def _matmul_range(left: SSAValue, right: SSAValue) -> tuple[int, int]:
         return 0, 0
     largest = max(int(np.abs(b).max()) for b in bounds) * int(np.abs(weights).max())
     kind = np.int64 if largest * weights.size < 1 << 62 else np.object_
-    low, high = (bound.astype(kind) for bound in bounds)
-    rises, falls = np.maximum(weights, 0).astype(kind), np.minimum(weights, 0).astype(kind)
+    low, high = (cast(Array, bound.astype(kind)) for bound in bounds)
+    rises: Array = np.maximum(weights, 0).astype(kind)
+    falls: Array = np.minimum(weights, 0).astype(kind)
     if constant_left is None:
         least, most = low @ rises + high @ falls, high @ rises + low @ falls
     else:

@@ -8,7 +8,7 @@ rounded to float32, as ONNX Runtime and the QONNX executor round it.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,7 @@ def _batch_norm(operands: Sequence[Real], attributes: Attributes) -> Real:
     assert isinstance(epsilon, float)
     inverse = np.float32(1) / np.sqrt(variance + np.float32(epsilon))
     scale = inverse * gamma
-    return x * scale + (beta - mean * scale)
+    return np.asarray(x * scale + (beta - mean * scale), np.float32)
 
 
 def _batch_norm_direction(operands: Sequence[Real | None]) -> NDArray[np.int8]:
@@ -97,13 +97,12 @@ def _power_direction(operands: Sequence[Real | None]) -> NDArray[np.int8]:
 def _softmax(operands: Sequence[Real], attributes: Attributes) -> Real:
     """Normalise over the trailing axes from ``axis`` (negative, batch excluded)."""
     (x,) = operands
-    axes = attributes["axes"]
-    assert isinstance(axes, tuple)
+    axes = cast(tuple[int, ...], attributes["axes"])
     shifted = np.exp(x - x.max(axis=axes, keepdims=True))
     return shifted / shifted.sum(axis=axes, keepdims=True, dtype=np.float32)
 
 
-ELEMENTWISE |= {
+_ARITHMETIC: dict[str, Elementwise] = {
     "fastml.add": Elementwise(lambda o, _: o[0] + o[1], rising),
     "fastml.sub": Elementwise(lambda o, _: o[0] - o[1], _subtract_direction),
     "fastml.mul": Elementwise(lambda o, _: o[0] * o[1], _multiply_direction),
@@ -112,7 +111,8 @@ ELEMENTWISE |= {
     "fastml.relu": Elementwise(lambda o, _: np.maximum(o[0], np.float32(0)), rising),
     "fastml.batch_norm": Elementwise(_batch_norm, _batch_norm_direction),
 }
-WHOLE_TENSOR |= {"fastml.softmax": _softmax}
+ELEMENTWISE.update(_ARITHMETIC)
+WHOLE_TENSOR["fastml.softmax"] = _softmax
 
 
 ROUNDINGS: dict[str, Callable[[Real], Real]] = {

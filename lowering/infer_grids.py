@@ -74,7 +74,7 @@ class _Inference:
         self.network = network
         self.max_width = max_width
         self.names = set(network.edges)
-        self.on_host = {value for value in network.body.block.args if _is_real(value)}
+        self.on_host: set[SSAValue] = {value for value in network.body.block.args if _is_real(value)}
         self.casts: dict[SSAValue, SSAValue] = {}
 
     def run(self) -> None:

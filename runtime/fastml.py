@@ -394,7 +394,7 @@ class _Plan:
 
             return sign
         scale, zero_point = _quantiser_parameters(to)
-        rounding = op.rounding.data.value
+        rounding = str(op.rounding.data)
 
         def step(environment: Environment) -> None:
             raw = reference.quantise(read(environment), scale, zero_point, low, high, rounding)

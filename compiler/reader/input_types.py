@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastml.dialects.array import ArrayAttr
+from fastml.dialects.array import ArrayAttr, Integers
 from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, RatioType, ScaledType
 
 GRAMMAR = "fixed<W,I> ufixed<W,I> intW uintW intW*SCALE uintW*SCALE uintW/N bipolar"
@@ -45,7 +46,7 @@ def parse_input_type(text: str) -> QuantisedType:
 
 
 def scaled(
-    signed: bool, width: int, scale: np.ndarray, zero_point: np.ndarray
+    signed: bool, width: int, scale: NDArray[np.float32], zero_point: Integers
 ) -> FixedType | ScaledType:
     """Return a scaled type, as fixed point where one power of two is the only scale."""
     scale = np.asarray(scale, np.float32)
@@ -93,7 +94,7 @@ def _width(text: str) -> int:
     return int(text)
 
 
-def _scale(text: str) -> np.ndarray:
+def _scale(text: str) -> NDArray[np.float32]:
     scale = np.float32(float(text))
     if not np.isfinite(scale) or scale <= 0:
         raise ValueError(f"the scale must be a positive float32, got {text}")

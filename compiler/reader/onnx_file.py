@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ MAX_FILE_BYTES = (1 << 31) - 1
 MAX_TENSOR_BYTES = 1 << 30
 """Largest constant tensor."""
 
-Plain = NDArray[np.generic]
+Plain: TypeAlias = NDArray[Any]
 """An array of any element type that ONNX has."""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fastml.compiler.reader.schema import QONNX_DOMAINS
@@ -72,6 +73,5 @@ def operator(
 
 def load_operators() -> Mapping[tuple[str, str], Operator]:
     """Return the registry with every operator file imported."""
-    from fastml.compiler.reader import operators  # noqa: F401
-
+    import_module("fastml.compiler.reader.operators")
     return OPERATORS

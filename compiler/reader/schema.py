@@ -83,4 +83,4 @@ def find_schema(domain: str, name: str, opset: int) -> Schema | None:
 def _attribute(entry: onnx.defs.OpSchema.Attribute) -> Attribute:
     default = entry.default_value
     value = onnx.helper.get_attribute_value(default) if default.name else None
-    return Attribute(entry.type.name, entry.required, value)
+    return Attribute(str(entry.type).rpartition(".")[2], entry.required, value)

@@ -1,5 +1,7 @@
 """Constants, and operators that are implemented on constants only: shape computations."""
 
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -70,11 +72,11 @@ def cast(node: Node) -> Value:
     data = node.take(0)
     to = node.integer("to")
     kinds = {
-        onnx.TensorProto.FLOAT: np.float32,
-        onnx.TensorProto.INT64: np.int64,
-        onnx.TensorProto.INT32: np.int32,
+        int(onnx.TensorProto.FLOAT): np.dtype(np.float32),
+        int(onnx.TensorProto.INT64): np.dtype(np.int64),
+        int(onnx.TensorProto.INT32): np.dtype(np.int32),
     }
-    if to not in kinds:
+    if to is None or to not in kinds:
         raise node.error("FML-IMP-ATTR", f"attribute 'to={to}' is not implemented")
     if isinstance(data, Varying):
         if to != onnx.TensorProto.FLOAT:
@@ -84,7 +86,7 @@ def cast(node: Node) -> Value:
     array = data.array
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise node.error("FML-IMP-TYPE", f"a constant of type {array.dtype} is cast")
-    target = np.dtype(kinds[to])
+    target: np.dtype[Any] = kinds[to]
     if target.kind == "i":
         limits = np.iinfo(target)
         inside = np.isfinite(array) & (array >= limits.min) & (array <= limits.max)

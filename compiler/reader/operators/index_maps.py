@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from xdsl.ir import SSAValue
 
 from fastml.compiler.reader.node import Node
 from fastml.compiler.reader.registry import operator
@@ -51,9 +53,9 @@ def _rearrange(
     node: Node,
     edge: str,
     values: Sequence[Varying],
-    index: np.ndarray | None,
+    index: NDArray[np.int64] | None,
     shape: Sequence[int],
-):
+) -> SSAValue:
     operands = [value.value for value in values]
     if index is not None and np.array_equal(index, np.arange(index.size)) and len(values) == 1:
         index = None
@@ -213,8 +215,8 @@ def concat(node: Node) -> Value:
 
 
 def _join(node: Node, values: Sequence[Value], axis: int, batch: Batch | None) -> Value:
-    parts: list[np.ndarray] = []
-    operands = []
+    parts: list[NDArray[np.int64]] = []
+    operands: list[SSAValue] = []
     start = 0
     for value in values:
         small = value
@@ -238,7 +240,7 @@ def _join(node: Node, values: Sequence[Value], axis: int, batch: Batch | None) -
     return Varying(result, batch)
 
 
-def _as_real(node: Node, operand):
+def _as_real(node: Node, operand: SSAValue) -> SSAValue:
     """Read a quantised operand as its float32 numbers: times one, which changes none."""
     if node.is_real(operand):
         return operand

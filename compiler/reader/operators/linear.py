@@ -1,6 +1,7 @@
 """Matrix products: exact on integers, one operand constant."""
 
 import numpy as np
+from xdsl.ir import Operation, SSAValue
 
 from fastml.compiler.reader.node import Node
 from fastml.compiler.reader.operators.arithmetic import elementwise, signed_sum
@@ -82,9 +83,9 @@ def build_matmul(node: Node, edge: str, left: Value, right: Value) -> Value:
     return Varying(node.exact(lambda: _exact_product(node, edge, a, b)), batch)
 
 
-def _exact_product(node: Node, edge: str, a, b):
+def _exact_product(node: Node, edge: str, a: SSAValue, b: SSAValue) -> list[Operation]:
     """Read float32 constants as integers where they lie on a narrow grid."""
-    operands = [a, b]
+    operands: list[SSAValue] = [a, b]
     for position, (value, other) in enumerate(((a, b), (b, a))):
         constant = inference.constant_of(value)
         if constant is None or not node.is_real(value) or node.is_real(other):
@@ -99,7 +100,7 @@ def _exact_product(node: Node, edge: str, a, b):
         operands[position] = node.emit([integers])
         constant.detach()
         constant.erase()
-    return inference.matmul(edge, *operands, node.fresh)
+    return inference.matmul(edge, operands[0], operands[1], node.fresh)
 
 
 def _batch_of_product(

@@ -6,6 +6,7 @@ from xdsl.ir import Operation
 
 from fastml.compiler.reader.input_types import scaled
 from fastml.compiler.reader.node import Node
+from fastml.compiler.reader.onnx_file import Plain
 from fastml.compiler.reader.registry import operator
 from fastml.compiler.reader.values import Constant, Value, Varying
 from fastml.dialects import reference
@@ -55,7 +56,7 @@ def bipolar_quant(node: Node) -> Value:
     return _bipolar(node, data, scale, divide=False)
 
 
-def _parameters(node: Node, data: Value) -> tuple[list[NDArray[np.generic]], int]:
+def _parameters(node: Node, data: Value) -> tuple[list[Plain], int]:
     scale = _real_scale(node, node.take_constant(1))
     zero_point = np.asarray(node.take_constant(2).array)
     bits = np.asarray(node.take_constant(3).array).ravel()
@@ -85,16 +86,14 @@ def _real_scale(node: Node, scale: Constant) -> NDArray[np.float32]:
     return array
 
 
-def _fit(
-    node: Node, data: Value, parameters: list[NDArray[np.generic]]
-) -> tuple[list[NDArray[np.generic]], Value]:
+def _fit(node: Node, data: Value, parameters: list[Plain]) -> tuple[list[Plain], Value]:
     """Bring parameters to batch 1."""
     values, _ = node.broadcast([data, *(Constant(p) for p in parameters)])
     arrays = [value.array for value in values[1:] if isinstance(value, Constant)]
     return arrays, data
 
 
-def _bipolar(node: Node, data: Value, scale: NDArray[np.generic], divide: bool) -> Value:
+def _bipolar(node: Node, data: Value, scale: Plain, divide: bool) -> Value:
     scale = np.asarray(scale, np.float32)
     uniform = scale.ravel()[:1].reshape(()) if np.all(scale == scale.ravel()[0]) else scale
     to = BipolarType(ArrayAttr.get(uniform))
@@ -117,7 +116,7 @@ def _quantise(
     rounding: Rounding,
     low: int,
     high: int,
-    parameters: tuple[NDArray[np.generic], ...],
+    parameters: tuple[Plain, ...],
 ) -> Value:
     shape = node.check_size(np.broadcast_shapes(data.shape, *(p.shape for p in parameters)))
     if isinstance(data, Varying):
@@ -130,6 +129,6 @@ def _quantise(
         raw = (reals >= 0).astype(np.int64)
     else:
         scale, zero_point = (np.asarray(p, np.float32) for p in parameters)
-        raw = reference.quantise(reals, scale, zero_point, low, high, rounding.value)
+        raw = reference.quantise(reals, scale, zero_point, low, high, str(rounding))
     raw = integer_array(np.broadcast_to(raw, shape).astype(np.int64))
     return Constant.quantised(raw, to)

@@ -20,6 +20,7 @@ from typing import IO
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass, PassPipeline
+from xdsl.universe import Universe
 from xdsl.utils.exceptions import (
     ArgSpecParseError,
     DiagnosticException,
@@ -30,7 +31,7 @@ from xdsl.xdsl_opt_main import xDSLOptMain
 
 from fastml.compiler.instrumentation import Instrumentation, is_user_error
 from fastml.compiler.support.diagnostics import LocatingParser
-from fastml.dialects import DIALECTS
+from fastml.dialects import DIALECTS, EXTENDED
 from fastml.lowering import PASSES
 
 REPRODUCER = "fastml-opt-reproducer.mlir"
@@ -60,11 +61,9 @@ class FastmlOpt(xDSLOptMain):
 
     def register_all_dialects(self) -> None:
         """Register xDSL's dialects, then ours; loading stays lazy."""
-        super().register_all_dialects()
-        known = self.ctx.registered_dialect_names
-        for name, load in DIALECTS.items():
-            if name not in known:
-                self.ctx.register_dialect(name, load)
+        everything = Universe.get_multiverse().all_dialects
+        for name, load in {**everything, **DIALECTS, **EXTENDED}.items():
+            self.ctx.register_dialect(name, load)
 
     def register_all_passes(self) -> None:
         """Register xDSL's passes, then ours; loading stays lazy."""

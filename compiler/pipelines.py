@@ -12,7 +12,7 @@ from xdsl.passes import PassPipeline
 from fastml.compiler.instrumentation import Instrumentation
 from fastml.compiler.options import BuildOptions
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.dialects import DIALECTS
+from fastml.dialects import DIALECTS, EXTENDED
 from fastml.lowering import PASSES
 
 PIPELINES: dict[str, str] = {
@@ -68,11 +68,8 @@ def new_context() -> Context:
     from xdsl.dialects import get_all_dialects
 
     context = Context()
-    for name, load in get_all_dialects().items():
+    for name, load in {**get_all_dialects(), **DIALECTS, **EXTENDED}.items():
         context.register_dialect(name, load)
-    for name, load in DIALECTS.items():
-        if name not in context.registered_dialect_names:
-            context.register_dialect(name, load)
     context.load_registered_dialect("builtin")
     return context
 

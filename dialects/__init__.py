@@ -8,3 +8,9 @@ DIALECTS = {
     "qflow": partial(resolve_name, "fastml.dialects.qflow:Qflow"),
 }
 """Dialect name to loader."""
+
+EXTENDED = {
+    name: partial(resolve_name, f"fastml.dialects.hw_extra:{name.upper()}")
+    for name in ("hw", "comb", "seq")
+}
+"""Upstream dialects with operations that xDSL lacks: register them in place of xDSL's."""

@@ -136,19 +136,25 @@ def join_pieces(pieces: Iterable[Piece]) -> Value:
     """Concatenate from the low end, merging what is adjacent in one atom."""
     joined: list[Piece] = []
     for piece in pieces:
-        if joined:
-            last: Piece = joined[-1]
-            atom, low, width, copies = last
-            other, other_low, other_width, more = piece
-            if atom is other:
-                if other_width == 1 and other_low == low + width - 1:
-                    joined[-1] = (atom, low, width, copies + 1 + more)
-                    continue
-                if not copies and other_low == low + width:
-                    joined[-1] = (atom, low, width + other_width, more)
-                    continue
-        joined.append(piece)
+        merged = _merge(joined[-1], piece) if joined else None
+        if merged is None:
+            joined.append(piece)
+        else:
+            joined[-1] = merged
     return tuple(joined)
+
+
+def _merge(below: Piece, above: Piece) -> Piece | None:
+    """Make one piece of two that continue each other, or repeat the top bit."""
+    atom, low, width, copies = below
+    other, other_low, other_width, more = above
+    if atom is not other:
+        return None
+    if other_width == 1 and other_low == low + width - 1:
+        return atom, low, width, copies + 1 + more
+    if not copies and other_low == low + width:
+        return atom, low, width + other_width, more
+    return None
 
 
 def offsets_of(value: Value) -> list[int]:

@@ -3,13 +3,14 @@
 The invariants that every reader of an exact operator may rely on:
 
 - ``matmul``: integer(result) = integer(left) @ integer(right);
-- ``sum``: integer(result) = the signed sum of integer(operand), all on one step;
+- ``sum``: integer(result) = the signed sum of integer(operand) * factor, where the factor,
+  step(operand) / step(result), is a whole number (:func:`sum_factors`);
 - ``product``: integer(result) = integer(left) * integer(right).
 
-Where the steps of the operands do not allow that (they differ along a contracted axis, or
-between summands), the builders first put an operand on the greatest common step, exactly:
-constants are rewritten, varying operands go through ``exact_cast``. Widths are those of the
-exact range of the result, given the operands' storage and the constant's own values.
+Where steps differ along a contracted axis, the builder of ``matmul`` first puts that operand
+on the greatest common step, exactly: a constant is rewritten, a varying operand goes through
+``exact_cast`` (integer(result) = integer(operand) * step(operand) / step(result)). Widths are
+those of the exact range of the result, given the operands' storage and a constant's values.
 """
 
 from collections.abc import Callable, Sequence
@@ -90,10 +91,6 @@ def _collapse(steps: Steps) -> Steps:
     return first.reshape(()) if steps.size and bool(np.all(steps == first)) else steps
 
 
-def _spread(array: Array, shape: Sequence[int]) -> Array:
-    return np.broadcast_to(array, shape) if array.size > 1 else array
-
-
 def on_step(steps: Steps, low: int, high: int) -> FixedType | ScaledType:
     """Return the narrowest type of integers ``low..high`` on ``steps``.
 
@@ -147,29 +144,24 @@ def integer_range(element: QuantisedType) -> tuple[Array, Array]:
 # -- putting operands on a common step -----------------------------------------------------
 
 
-def _factors(
-    element: QuantisedType, shape: Sequence[int], axes: tuple[int, ...], to: Fraction | None = None
-) -> tuple[Steps, Array]:
-    """Return the step common along ``axes`` and the factors that take the integers there."""
-    steps = np.broadcast_to(element.step, shape)
-    if to is None:
-        common = (
-            np.apply_along_axis(lambda line: np.array(common_step(line), object), axes[0], steps)
-            if len(axes) == 1
-            else np.array(common_step(steps), object)
-        )
-        if len(axes) == 1:
-            common = np.expand_dims(common, axes[0])
-    else:
-        common = np.array(to, object)
-    factors = steps / common
-    widest = max((int(f).bit_length() for f in factors.ravel()), default=0)
+def _common_along(steps: Steps, axis: int) -> Steps:
+    """Return the greatest common step of each line along an axis, which is kept as 1."""
+    lines = np.moveaxis(steps, axis, -1)
+    common = [common_step(line) for line in lines.reshape(-1, lines.shape[-1])]
+    return np.expand_dims(np.array(common, object).reshape(lines.shape[:-1]), axis)
+
+
+def _factors(steps: Steps, common: Steps) -> Array:
+    """Return the integers by which numbers on ``steps`` are multiplied to be on ``common``."""
+    factors = np.asarray(steps / common, object)
+    assert all(factor.denominator == 1 for factor in factors.ravel()), "not a common step"
+    widest = max((int(factor).bit_length() for factor in factors.ravel()), default=1)
     if widest - 1 > MAX_EXTRA_BITS:
         raise GridError(
-            f"their common step needs {widest - 1} more bits, and at most"
+            f"the scales' common step needs {widest - 1} more bits, and at most"
             f" {MAX_EXTRA_BITS} are allowed"
         )
-    return common, integer_array(np.vectorize(int, otypes=[object])(factors))
+    return integer_array(np.array([int(f) for f in factors.ravel()], object).reshape(factors.shape))
 
 
 def _recast(value: SSAValue, steps: Steps, factors: Array, names: Names) -> Operation:
@@ -242,7 +234,8 @@ def matmul(edge: str, left: SSAValue, right: SSAValue, names: Names) -> list[Ope
         steps = np.broadcast_to(steps, shape)
         if np.all(steps == np.take(steps, [0], axis)):
             continue
-        cast = _recast(value, *_factors(_quantised(value), shape, (axis,)), names)
+        common = _common_along(steps, axis)
+        cast = _recast(value, common, _factors(steps, common), names)
         operations.append(cast)
         operands[position] = cast.results[0]
     left, right = operands
@@ -292,39 +285,32 @@ def _matmul_range(left: SSAValue, right: SSAValue) -> tuple[int, int]:
     return int(np.min(least)), int(np.max(most))
 
 
-def add(
-    edge: str, inputs: Sequence[SSAValue], signs: Sequence[int], names: Names
-) -> list[Operation]:
-    """Build an exact signed sum, last in the list after what it needs."""
+def add(edge: str, inputs: Sequence[SSAValue], signs: Sequence[int]) -> list[Operation]:
+    """Build an exact signed sum on the greatest common step of its operands."""
     if any(_is_real(value) for value in inputs):
         return [SumOp(edge, inputs, signs, f32)]
     shape = np.broadcast_shapes(*(shape_of(value) for value in inputs))
-    steps = [_quantised(value).step for value in inputs]
-    operations: list[Operation] = []
-    operands = list(inputs)
-    spread = [
-        np.asarray(_spread(_collapse(step), shape_of(v)))
-        for step, v in zip(steps, inputs, strict=True)
-    ]
+    steps = [_collapse(_quantised(value).step) for value in inputs]
+    spread = [_spread_steps(step, shape) for step in steps]
     if all(step.shape == spread[0].shape and bool(np.all(step == spread[0])) for step in spread):
         common = spread[0]
     else:
-        each = np.concatenate([step.ravel() for step in spread])
+        each = np.concatenate([step.ravel() for step in steps])
         common = np.array(common_step(each), object)
-        for position, value in enumerate(inputs):
-            if np.all(spread[position] == common):
-                continue
-            step, factors = _factors(_quantised(value), shape_of(value), (), common.item())
-            cast = _recast(value, step, factors, names)
-            operations.append(cast)
-            operands[position] = cast.results[0]
-    low = high = 0
-    for value, sign in zip(operands, signs, strict=True):
-        least, most = (bound.astype(object) for bound in integer_range(_quantised(value)))
+    low: Array = np.zeros((), object)
+    high: Array = np.zeros((), object)
+    for value, step, sign in zip(inputs, steps, signs, strict=True):
+        factor = _factors(step, common)
+        least, most = (bound.astype(object) * factor for bound in integer_range(_quantised(value)))
         low = low + (least if sign > 0 else -most)
         high = high + (most if sign > 0 else -least)
-    element = on_step(_spread_steps(common, shape), int(np.min(low)), int(np.max(high)))
-    return [*operations, SumOp(edge, operands, signs, element)]
+    return [SumOp(edge, inputs, signs, on_step(common, int(np.min(low)), int(np.max(high))))]
+
+
+def sum_factors(op: SumOp) -> list[Array]:
+    """Return, for each operand, how many steps of the result one step of its own is."""
+    to = _quantised(op.result).step
+    return [_factors(_quantised(value).step, to) for value in op.inputs]
 
 
 def _spread_steps(steps: Steps, shape: Sequence[int]) -> Steps:

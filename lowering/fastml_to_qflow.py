@@ -244,6 +244,8 @@ class NetworkLowering:
                 self.channels[op.result] = self._lower_sum(op)
             case fastml.ProductOp():
                 self.channels[op.result] = self._lower_product(op)
+            case fastml.ExactCastOp() if isinstance(element_type(op.input), QuantisedType):
+                self.channels[op.result] = self._lower_regrid(op)
             case fastml.QuantiseOp() | fastml.ExactCastOp():
                 self.channels[op.result] = self._lower_quantiser(op)
             case fastml.RearrangeOp() if isinstance(element_type(op.result), QuantisedType):
@@ -367,6 +369,16 @@ class NetworkLowering:
             op.edge_name, sources, matrix, integer_array(bias), shape_of(op.result)
         )
         return self._stage(stage, op)
+
+    def _lower_regrid(self, op: fastml.ExactCastOp) -> SSAValue:
+        """Put integers on a finer step: each is multiplied by a constant."""
+        step = np.broadcast_to(_grid(op.result).step, shape_of(op.result))
+        factor, bias = self._integer_parameters(op.input, step)
+        bias = integer_array(bias.astype(object) - _flat(_grid(op.result).shift, op.result))
+        row = factor.reshape(1, -1)
+        source = self.channels[op.input]
+        shape = shape_of(op.result)
+        return self._stage(qflow.CombineOp(op.edge_name, [source], row, bias, shape), op)
 
     def _lower_product(self, op: fastml.ProductOp) -> SSAValue:
         factors = list[SSAValue]()

@@ -74,7 +74,9 @@ class _Inference:
         self.network = network
         self.max_width = max_width
         self.names = set(network.edges)
-        self.on_host: set[SSAValue] = {value for value in network.body.block.args if _is_real(value)}
+        self.on_host: set[SSAValue] = {
+            value for value in network.body.block.args if _is_real(value)
+        }
         self.casts: dict[SSAValue, SSAValue] = {}
 
     def run(self) -> None:
@@ -118,7 +120,7 @@ class _Inference:
                 case MatMulOp():
                     return inference.matmul(edge, operands[0], operands[1], self._fresh)
                 case SumOp(signs=signs):
-                    return inference.add(edge, operands, [s.data for s in signs], self._fresh)
+                    return inference.add(edge, operands, [s.data for s in signs])
                 case _:
                     return inference.multiply(edge, operands[0], operands[1])
         except inference.GridError as error:

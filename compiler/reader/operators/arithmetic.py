@@ -66,7 +66,7 @@ def signed_sum(node: Node, edge: str, values: list[Value], signs: list[int]) -> 
     """Build an exact sum of two varying tensors."""
     values, batch = node.broadcast(values)
     operands = [node.materialise(value) for value in values]
-    return Varying(node.exact(lambda: inference.add(edge, operands, signs, node.fresh)), batch)
+    return Varying(node.exact(lambda: inference.add(edge, operands, signs)), batch)
 
 
 def _varying(values: list[Value]) -> bool:

@@ -1,0 +1,441 @@
+"""Networks made ready for evaluation: one closure an operation, on whole chunks of frames.
+
+Between steps every edge is an array with the frames in front of the network's own shape.
+Integers travel in their *carrier*, the cheapest machine type in which they are exact: float32
+below 2**24 and float64 below 2**53, so that BLAS multiplies them, else Python integers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.ir import Operation, SSAValue
+
+from fastml.dialects import inference, reference
+from fastml.dialects.array import Array, integer_array
+from fastml.dialects.fastml import (
+    ConstantOp,
+    ElementwiseOp,
+    ExactCastOp,
+    LayerOp,
+    MatMulOp,
+    NetworkOp,
+    ProductOp,
+    QuantiseOp,
+    RearrangeOp,
+    SoftmaxOp,
+    SumOp,
+    constant_of,
+    element_type,
+    shape_of,
+)
+from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, RatioType, ScaledType
+
+Number: TypeAlias = NDArray[Any]
+Environment: TypeAlias = dict[SSAValue, Number]
+Step: TypeAlias = Callable[[Environment], None]
+
+CHUNK = 1 << 16
+"""Elements of the widest edge that are computed at a time, so that they stay in a cache."""
+
+
+def frame_shape(value: SSAValue) -> tuple[int, ...]:
+    """Return the shape of one frame as users see it: without the batch axis of 1."""
+    shape = shape_of(value)
+    return shape[1:] if shape[:1] == (1,) else shape
+
+
+# -- carriers: the machine types that integers travel in -----------------------------------
+
+
+def _carrier(largest: int) -> np.dtype[Any]:
+    """Return the cheapest type in which integers up to ``largest`` are exact."""
+    if largest < 1 << 24:
+        return np.dtype(np.float32)
+    if largest < 1 << 53:
+        return np.dtype(np.float64)
+    return np.dtype(object)
+
+
+def _largest(element: QuantisedType) -> int:
+    """Return the largest magnitude of a raw value, its integer, and steps between."""
+    low, high = element.raw_range
+    shift = element.shift
+    offset = max((abs(int(s)) for s in (shift.min(), shift.max())), default=0)
+    return element.weight * max(-low, high) + offset
+
+
+def _type(value: SSAValue) -> QuantisedType:
+    element = element_type(value)
+    assert isinstance(element, QuantisedType)
+    return element
+
+
+def _is_quantised(value: SSAValue) -> bool:
+    return isinstance(element_type(value), QuantisedType)
+
+
+def _to(array: Number, dtype: np.dtype[Any]) -> Number:
+    """Convert exact integers between carriers."""
+    if array.dtype == dtype:
+        return array
+    if dtype.kind == "O" and array.dtype.kind == "f":
+        return array.astype(np.int64).astype(object)
+    return array.astype(dtype)
+
+
+def _integers_of(element: QuantisedType) -> Callable[[Number], Number]:
+    """Return the function from raw values, in their carrier, to integers in the same."""
+    shift = _to(element.shift, _carrier(_largest(element)))
+    weight = element.weight
+    if weight == 1 and not element.shift.any():
+        return lambda raw: raw
+    return lambda raw: raw * weight + shift
+
+
+def _decoder(element: QuantisedType) -> Callable[[Number], NDArray[np.float32]]:
+    """Return ``element.decode`` for raw values in their carrier."""
+    if _carrier(_largest(element)).kind == "O":
+        return lambda raw: np.asarray(element.decode(raw), np.float32)
+    integers = _integers_of(element)
+    single = np.float32
+    match element:
+        case FixedType(fraction=fraction) if abs(fraction.data) <= 120:
+            factor = single(2.0**-fraction.data)
+            return lambda raw: raw.astype(single, copy=False) * factor
+        case ScaledType(scale=scale) | BipolarType(scale=scale):
+            scales = np.asarray(scale.array, single)
+            return lambda raw: integers(raw).astype(single, copy=False) * scales
+        case RatioType(divisor=divisor):
+            return lambda raw: raw.astype(single, copy=False) / single(divisor.data)
+        case _:
+            return lambda raw: np.asarray(element.decode(_to(raw, np.dtype(object))), single)
+
+
+# -- plans ---------------------------------------------------------------------------------
+
+
+class _Plan:
+    """A network made ready: one step for each operation.
+
+    It is valid for as long as the very objects that it was made from are in place.
+    """
+
+    def __init__(self, network: NetworkOp):
+        self.parts = _parts(network)
+        self.steps: dict[Operation, Step] = {}
+        self.decoders: dict[SSAValue, Callable[[Number], NDArray[np.float32]]] = {}
+        self.widest = 1
+        for value in network.body.block.args:
+            self._note(value)
+        for op in network.body.block.ops:
+            if isinstance(op, LayerOp):
+                self._note(op.result)
+                self.steps[op] = self._step(op)
+
+    def _note(self, value: SSAValue) -> None:
+        self.widest = max(self.widest, int(np.prod(shape_of(value))))
+        element = element_type(value)
+        if isinstance(element, QuantisedType):
+            self.decoders[value] = _decoder(element)
+
+    def _step(self, op: LayerOp) -> Step:
+        match op:
+            case MatMulOp():
+                return _matmul(op)
+            case SumOp() | ProductOp():
+                return _combination(op)
+            case RearrangeOp():
+                return _rearrangement(op)
+            case QuantiseOp():
+                return self._quantiser(op)
+            case ExactCastOp():
+                return self._cast(op)
+            case ElementwiseOp():
+                return self._elementwise(op)
+            case SoftmaxOp():
+                return self._softmax(op)
+            case _:
+                raise AssertionError(f"no semantics for '{op.name}'")
+
+    def _reader(self, value: SSAValue, rank: int) -> Callable[[Environment], NDArray[np.float32]]:
+        """Return a function that gives the real numbers of an operand, aligned to ``rank``."""
+        constant = constant_of(value)
+        if constant is not None:
+            fixed = constant.real
+            return lambda _: fixed
+        decode = self.decoders.get(value)
+        missing = (1,) * (rank - len(shape_of(value)))
+
+        def read(environment: Environment) -> NDArray[np.float32]:
+            found = environment[value]
+            real = found if decode is None else decode(found)
+            return real.reshape(len(real), *missing, *real.shape[1:]) if missing else real
+
+        return read
+
+    def _elementwise(self, op: ElementwiseOp) -> Step:
+        rank = len(shape_of(op.result))
+        readers = [self._reader(value, rank) for value in op.inputs]
+        name, attributes, result = op.name, op.reference_attributes, op.result
+
+        def step(environment: Environment) -> None:
+            operands = [read(environment) for read in readers]
+            environment[result] = reference.evaluate(name, operands, attributes)
+
+        return step
+
+    def _softmax(self, op: SoftmaxOp) -> Step:
+        read = self._reader(op.input, len(shape_of(op.input)))
+        name, attributes, result = op.name, op.reference_attributes, op.result
+
+        def step(environment: Environment) -> None:
+            environment[result] = reference.evaluate(name, [read(environment)], attributes)
+
+        return step
+
+    def _quantiser(self, op: QuantiseOp) -> Step:
+        read = self._reader(op.input, len(shape_of(op.result)))
+        to, result = op.to, op.result
+        low, high = op.low.data, op.high.data
+        dtype = _carrier(_largest(to))
+        if isinstance(to, BipolarType):
+
+            def sign(environment: Environment) -> None:
+                bits = (read(environment) >= 0).astype(dtype)
+                environment[result] = np.clip(bits, low, high) if (low, high) != (0, 1) else bits
+
+            return sign
+        scale, zero_point = _quantiser_parameters(to)
+        rounding = str(op.rounding.data)
+
+        def step(environment: Environment) -> None:
+            raw = reference.quantise(read(environment), scale, zero_point, low, high, rounding)
+            environment[result] = _to(raw, dtype)
+
+        return step
+
+    def _cast(self, op: ExactCastOp) -> Step:
+        to, value, result = _type(op.result), op.input, op.result
+        dtype = _carrier(_largest(to))
+        element = element_type(value)
+        if isinstance(element, QuantisedType):
+            assert to.weight == 1, "bipolar numbers are made by quantisers only"
+            factors = integer_array(np.vectorize(int, otypes=[object])(element.step / to.step))
+            largest = _largest(element) * int(np.max(factors)) + int(np.max(np.abs(to.shift)))
+            wide = _carrier(largest)
+            integers, factors, shift = (
+                _integers_of(element),
+                _to(factors, wide),
+                _to(to.shift, wide),
+            )
+
+            def regrid(environment: Environment) -> None:
+                raw = _to(integers(environment[value]), wide) * factors - shift
+                environment[result] = _to(raw, dtype)
+
+            return regrid
+        read = self._reader(value, len(shape_of(value)))
+
+        def step(environment: Environment) -> None:
+            raw, exact = to.encode(read(environment))
+            assert exact.all(), f"'{op.edge_name}' was proved to lie on its grid"
+            environment[result] = _to(raw, dtype)
+
+        return step
+
+
+def _parts(network: NetworkOp) -> list[object]:
+    """Return every object that a plan depends on, to be compared by identity."""
+    parts: list[object] = [*(value.type for value in network.body.block.args)]
+    for op in network.body.block.ops:
+        parts += [op, *op.operands, *op.properties.values(), *(r.type for r in op.results)]
+    return parts
+
+
+def _quantiser_parameters(to: QuantisedType) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    zero = np.zeros((), np.float32)
+    if isinstance(to, FixedType):
+        return np.ldexp(np.ones((), np.float32), -to.fraction.data), zero
+    assert isinstance(to, ScaledType)
+    return np.asarray(to.scale.array, np.float32), np.asarray(to.zero_point.array, np.float32)
+
+
+def _matmul(op: MatMulOp) -> Step:
+    """Multiply in the narrowest float that holds every partial sum exactly."""
+    left, right, result = op.left, op.right, op.result
+    constant = constant_of(right)
+    on_right = constant is not None
+    constant = constant or constant_of(left)
+    assert constant is not None, "the verifier demands one"
+    varying = left if on_right else right
+    weights = _type(constant.result).integer(constant.value.array)
+    axis = (-2 if weights.ndim > 1 else -1) if on_right else -1
+    magnitude = np.abs(weights).sum(axis=axis, dtype=object if weights.dtype.kind == "O" else None)
+    element = _type(varying)
+    largest = _largest(element) * max(int(np.max(magnitude, initial=0)), 1)
+    dtype, out = _carrier(largest), _carrier(_largest(_type(result)))
+    integers, matrix = _integers_of(element), _to(weights, dtype)
+    rank, shape = len(shape_of(varying)), shape_of(result)
+    flat = on_right and matrix.ndim == 2
+
+    def step(environment: Environment) -> None:
+        operand = _to(integers(environment[varying]), dtype)
+        frames = len(operand)
+        if flat:  # one large product instead of one small one a frame
+            product = operand.reshape(-1, matrix.shape[0]) @ matrix
+        elif on_right:
+            product = (operand[..., None, :] if rank == 1 else operand) @ matrix
+        else:
+            product = matrix @ (operand[..., :, None] if rank == 1 else operand)
+        environment[result] = _to(product.reshape(frames, *shape), out)
+
+    return step
+
+
+def _combination(op: SumOp | ProductOp) -> Step:
+    """Add or multiply integers of varying tensors."""
+    result, rank = op.result, len(shape_of(op.result))
+    out = _carrier(_largest(_type(result)))
+    if isinstance(op, ProductOp):
+        bounds = [_largest(_type(value)) for value in (op.left, op.right)]
+        wide = _carrier(max(bounds[0] * bounds[1], *bounds))
+        left, right = (_integer_reader(value, wide, rank) for value in (op.left, op.right))
+
+        def multiply(environment: Environment) -> None:
+            environment[result] = _to(left(environment) * right(environment), out)
+
+        return multiply
+    factors = [
+        factor.astype(object) * sign.data
+        for factor, sign in zip(inference.sum_factors(op), op.signs, strict=True)
+    ]
+    bounds = [
+        _largest(_type(value)) * max(int(np.max(np.abs(factor))), 1)
+        for value, factor in zip(op.inputs, factors, strict=True)
+    ]
+    wide = _carrier(sum(bounds))
+    readers = [_integer_reader(value, wide, rank) for value in op.inputs]
+    scaled = [(read, _to(factor, wide)) for read, factor in zip(readers, factors, strict=True)]
+
+    def add(environment: Environment) -> None:
+        terms = [
+            read(environment) if np.all(factor == 1) else read(environment) * factor
+            for read, factor in scaled
+        ]
+        environment[result] = _to(sum(terms[1:], terms[0]), out)
+
+    return add
+
+
+def _integer_reader(
+    value: SSAValue, dtype: np.dtype[Any], rank: int
+) -> Callable[[Environment], Number]:
+    """Return a function that gives the integers of an operand, aligned to ``rank``."""
+    element = _type(value)
+    constant = constant_of(value)
+    if constant is not None:
+        fixed = _to(element.integer(constant.value.array), dtype)
+        return lambda _: fixed
+    integers = _integers_of(element)
+    missing = (1,) * (rank - len(shape_of(value)))
+
+    def read(environment: Environment) -> Number:
+        found = _to(integers(environment[value]), dtype)
+        return found.reshape(len(found), *missing, *found.shape[1:])
+
+    return read
+
+
+def _rearrangement(op: RearrangeOp) -> Step:
+    result, shape = op.result, shape_of(op.result)
+    index = None if op.index is None else op.index_map
+    quantised = _is_quantised(result)
+    dtype = _carrier(_largest(_type(result))) if quantised else np.dtype(np.float32)
+
+    def flat(value: SSAValue, environment: Environment, frames: int) -> Number:
+        constant = constant_of(value)
+        if constant is None:
+            return _to(environment[value].reshape(frames, -1), dtype)
+        row = _to(constant.value.array.reshape(1, -1), dtype)
+        return np.broadcast_to(row, (frames, row.shape[1]))
+
+    varying = next(value for value in op.inputs if constant_of(value) is None)
+
+    def step(environment: Environment) -> None:
+        frames = len(environment[varying])
+        parts = [flat(value, environment, frames) for value in op.inputs]
+        joined = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+        moved = joined if index is None else joined[:, index]
+        environment[result] = moved.reshape(frames, *shape)
+
+    return step
+
+
+# -- execution -----------------------------------------------------------------------------
+
+_plans: WeakKeyDictionary[NetworkOp, _Plan] = WeakKeyDictionary()
+
+
+def _plan(network: NetworkOp) -> _Plan:
+    plan = _plans.get(network)
+    if plan is not None:
+        parts = _parts(network)
+        same = len(parts) == len(plan.parts)
+        if same and all(a is b for a, b in zip(parts, plan.parts, strict=True)):
+            return plan
+    plan = _plans[network] = _Plan(network)
+    return plan
+
+
+def run(
+    network: NetworkOp, given: Mapping[SSAValue, Array], wanted: Sequence[SSAValue]
+) -> dict[SSAValue, Array]:
+    """Return what the wanted edges hold, computed from the given ones."""
+    plan = _plan(network)
+    steps = [plan.steps[op] for op in _needed(network, given, wanted)]
+    frames = next((len(array) for array in given.values()), 0)
+    size = max(1, CHUNK // plan.widest)
+    found: dict[SSAValue, list[Number]] = {value: [] for value in wanted}
+    for start in range(0, max(frames, 1), size):
+        environment: Environment = {}
+        for value, array in given.items():
+            part = array[start : start + size]
+            part = part.reshape(len(part), *shape_of(value))
+            carrier = (
+                _carrier(_largest(_type(value))) if _is_quantised(value) else np.dtype(np.float32)
+            )
+            environment[value] = _to(part, carrier)
+        for step in steps:
+            step(environment)
+        for value in found:
+            found[value].append(environment[value])
+    return {value: _collect(value, parts) for value, parts in found.items()}
+
+
+def _collect(value: SSAValue, parts: Sequence[Number]) -> Array:
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    whole = whole.reshape(len(whole), *frame_shape(value))
+    if not _is_quantised(value):
+        return np.asarray(whole, np.float32)
+    return integer_array(whole if whole.dtype.kind == "O" else whole.astype(np.int64))
+
+
+def _needed(
+    network: NetworkOp, given: Iterable[SSAValue], wanted: Sequence[SSAValue]
+) -> list[LayerOp]:
+    """Return, in order, the operations on the way from the given edges to the wanted ones."""
+    known = set(given)
+    pending, needed = list(wanted), set[Operation]()
+    while pending:
+        value = pending.pop()
+        owner = value.owner
+        if value in known or isinstance(owner, ConstantOp):
+            continue
+        assert isinstance(owner, LayerOp), "an input of the network was not given"
+        if owner not in needed:
+            needed.add(owner)
+            pending += owner.operands
+    return [op for op in network.body.block.ops if op in needed and isinstance(op, LayerOp)]

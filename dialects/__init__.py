@@ -12,5 +12,5 @@ DIALECTS = {
 EXTENDED = {
     name: partial(resolve_name, f"fastml.dialects.hw_extra:{name.upper()}")
     for name in ("hw", "comb", "seq")
-}
-"""Upstream dialects with operations that xDSL lacks: register them in place of xDSL's."""
+} | {"arith": partial(resolve_name, "fastml.dialects.upstream_assembly:ARITH")}
+"""Upstream dialects with what xDSL lacks: register them in place of xDSL's."""

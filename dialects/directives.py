@@ -28,6 +28,7 @@ from xdsl.ir import Attribute, Operation
 from xdsl.utils.hints import isa
 
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import upstream_assembly as upstream_assembly  # keeps attributes
 from fastml.dialects.elements import Elements
 
 PREFIX = "fastml."

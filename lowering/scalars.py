@@ -12,9 +12,8 @@ from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, LocationAttr, i64
 from xdsl.ir import Block, Operation, SSAValue
 
+from fastml.dialects.directives import START
 from fastml.dialects.elements import width_of
-
-START = "fastml.start"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Packer:
 def field(words: Words, offset: int, width: int, *, signed: bool = False) -> Integers:
     """Read one field of every bit vector."""
     index, shift = divmod(offset, WORD)
-    if width > NARROW - 1:
+    if width > NARROW:
         value = np.zeros(len(words), object)
         for word in reversed(range(index, index + word_count(width + shift))):
             value = (value << WORD) | words[:, word].astype(object)
@@ -90,7 +90,7 @@ def pack_rows(values: Integers, widths: Sequence[int]) -> Words:
 def unpack_rows(words: Words, widths: Sequence[int], signed: Sequence[bool]) -> Integers:
     """Invert :func:`pack_rows`; ``signed`` says which elements are two's complement."""
     offsets = np.cumsum([0, *widths])[:-1].tolist()
-    wide = any(width > NARROW - 1 for width in widths)
+    wide = any(width > NARROW for width in widths)
     rows = np.zeros((len(words), len(widths)), object if wide else np.int64)
     for column, (offset, width) in enumerate(zip(offsets, widths, strict=True)):
         if width:

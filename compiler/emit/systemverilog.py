@@ -25,7 +25,7 @@ from fastml.compiler.emit.sv_expressions import (
     wrap,
 )
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.compiler.support.names import Namer, is_legal
+from fastml.compiler.support.names import Namer, is_systemverilog
 from fastml.dialects import hw_extra
 from fastml.dialects.hw_checks import check_hardware
 
@@ -43,7 +43,7 @@ def emit_systemverilog(module: ModuleOp) -> dict[str, str]:
     for op in module.ops:
         assert isinstance(op, hw.HWModuleOp)
         name = op.sym_name.data
-        if not is_legal(name) or names.unique(name) != name:
+        if not is_systemverilog(name) or not names.claim(name):
             raise _illegal(name, op)
         files[f"{name}.sv"] = _ModulePrinter(op).run()
     return files
@@ -120,7 +120,7 @@ class _ModulePrinter:
         return [*lines, ");"]
 
     def claim(self, name: str, op: Operation) -> str:
-        if not is_legal(name) or self.names.unique(name) != name:
+        if not is_systemverilog(name) or not self.names.claim(name):
             raise _illegal(name, op)
         return name
 

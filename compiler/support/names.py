@@ -83,6 +83,8 @@ rename return scan seek set socket source split string subst switch tell time tr
 update uplevel upvar variable vwait while
 """
 
+SYSTEMVERILOG = frozenset(_SYSTEMVERILOG.split())
+"""The reserved words of SystemVerilog-2017."""
 RESERVED = frozenset(f"{_CPP} {_LIBRARY} {_SYSTEMVERILOG} {_VHDL} {_TCL}".split())
 """Words, in lower case, that no name may be, whatever the case of its letters."""
 
@@ -91,6 +93,15 @@ def is_legal(name: str) -> bool:
     """Say whether ``name`` is an identifier in every language that is printed."""
     return (
         len(name) <= LENGTH and _LEGAL.fullmatch(name) is not None and name.lower() not in RESERVED
+    )
+
+
+def is_systemverilog(name: str) -> bool:
+    """Say whether ``name`` can be printed in SystemVerilog, if perhaps nowhere else."""
+    return (
+        len(name) <= LENGTH
+        and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
+        and name not in SYSTEMVERILOG
     )
 
 
@@ -125,3 +136,9 @@ class Namer:
             candidate = stem[: LENGTH - len(suffix)].rstrip("_") + suffix
         self._taken.add(candidate.lower())
         return candidate
+
+    def claim(self, name: str) -> bool:
+        """Take a name as it is; say whether it was free."""
+        is_free = name.lower() not in self._taken
+        self._taken.add(name.lower())
+        return is_free

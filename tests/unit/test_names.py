@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastml.compiler.support.names import LENGTH, RESERVED, Namer, is_legal, legalise
+from fastml.compiler.support.names import (
+    LENGTH,
+    RESERVED,
+    Namer,
+    is_legal,
+    is_systemverilog,
+    legalise,
+)
 
 
 @pytest.mark.parametrize(
@@ -71,3 +78,17 @@ def test_reserved_words_of_every_language():
 @pytest.mark.parametrize("name", ["_a", "a_", "a__b", "1a", "a b", "", "é", "a" * (LENGTH + 1)])
 def test_illegal(name: str):
     assert not is_legal(name)
+
+
+def test_names_that_only_one_language_takes():
+    assert is_systemverilog("y0")  # in C a Bessel function
+    assert is_systemverilog("_a__b")
+    assert not any(map(is_systemverilog, ("module", "1a", "a-b", "a" * (LENGTH + 1), "")))
+
+
+def test_claimed_names_are_not_given_out():
+    namer = Namer()
+    assert namer.claim("y0")
+    assert not namer.claim("Y0")
+    assert namer.unique("y0!") == "n_y0"
+    assert namer.unique("n_y0") == "n_y0_2"

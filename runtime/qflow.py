@@ -168,18 +168,25 @@ def _combine(stage: qflow.CombineOp, operands: list[Integers]) -> Integers:
 def _check_combine(stage: qflow.CombineOp, graph: AdderGraphAttr) -> None:
     """Compare an elementwise adder graph with its coefficients, all elements at once.
 
-    Elements share no adder, so one probe for each operand tells every coefficient.
+    Elements share no adder, so one probe for each operand tells every coefficient, but for
+    elements that are constant: those a graph may take as known.
     """
     operands, count = stage.coefficients.array.shape
-    probes = np.kron(np.eye(operands, dtype=np.int64), np.ones((1, count), np.int64))
-    probes = np.concatenate([np.zeros((1, operands * count), np.int64), probes])
-    answers = run_adder_graph(graph, probes).astype(object)
-    expected = np.concatenate(
-        [stage.bias.array.astype(object)[None, :], stage.coefficients.array + stage.bias.array]
-    )
+    low, high = (np.stack(bounds) for bounds in zip(*map(_bounds, stage.inputs), strict=True))
+    base = np.where(low == high, low, 0)
+    steps = np.concatenate([np.zeros((1, operands), np.int64), np.eye(operands, dtype=np.int64)])
+    probes = base + steps[:, :, None] * (low != high)
+    probes = integer_array(probes)
+    answers = run_adder_graph(graph, probes.reshape(operands + 1, -1)).astype(object)
+    expected = (probes * stage.coefficients.array).sum(axis=1) + stage.bias.array
     own = np.tile(np.arange(count), operands)
     if not np.array_equal(answers, expected) or not _elements_are_separate(graph, own):
         raise FastmlError("the adder graph does not equal the coefficients", stage)
+
+
+def _bounds(value: SSAValue) -> tuple[Integers, Integers]:
+    channel = channel_of(value)
+    return channel.lows.astype(object), channel.highs.astype(object)
 
 
 def _elements_are_separate(graph: AdderGraphAttr, owner: NDArray[np.int64]) -> bool:
@@ -194,13 +201,21 @@ def _elements_are_separate(graph: AdderGraphAttr, owner: NDArray[np.int64]) -> b
 
 
 def _check_graph(stage: qflow.DenseOp, graph: AdderGraphAttr, matrix: Array, bias: Array) -> None:
+    """Compare an adder graph with its matrix, row by row.
+
+    A row whose input is constant the graph may take as known.
+    """
     rows = len(matrix)
-    zero = run_adder_graph(graph, np.zeros((1, rows), np.int64)).astype(object)[0]
-    same = np.array_equal(zero, bias)
-    for at in range(0, rows, _CHUNK):
-        block = slice(at, min(at + _CHUNK, rows))
-        units = np.eye(rows, dtype=np.int64)[block]
-        answers = run_adder_graph(graph, units).astype(object)
+    low, high = _bounds(stage.input)
+    low, high = low.reshape(-1, rows).min(axis=0), high.reshape(-1, rows).max(axis=0)
+    base = np.where(low == high, low, 0)[None, :]
+    zero = run_adder_graph(graph, integer_array(base)).astype(object)[0]
+    same = np.array_equal(zero, (base[0] @ matrix.astype(object)) + bias)
+    varying = np.flatnonzero(low != high)
+    for at in range(0, len(varying), _CHUNK):
+        block = varying[at : at + _CHUNK]
+        units = np.eye(rows, dtype=np.int64)[block] + base
+        answers = run_adder_graph(graph, integer_array(units)).astype(object)
         same = same and np.array_equal(answers, matrix[block] + zero)
     if not same:
         raise FastmlError("the adder graph does not equal the matrix", stage)

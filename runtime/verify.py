@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.dialects.array import Array
+from fastml.dialects.elements import width_of
 from fastml.runtime.trace import Integers, Signal, Trace
 
 
@@ -221,8 +222,6 @@ def varying_bits(low: int, high: int) -> int:
 
     In two's complement, of the narrowest width that holds both ends.
     """
-    mask, bit = 0, 0
-    while (low >> bit) != (high >> bit):
-        mask |= 1 << bit
-        bit += 1
-    return mask
+    if low < 0 <= high:
+        return (1 << width_of(low, high)[0]) - 1
+    return (1 << (low ^ high).bit_length()) - 1

@@ -5,13 +5,13 @@ in whether columns are first written as differences, are solved and the cheapest
 is kept. How many is a matter of the problem's size and budget, never of the clock.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastml.lowering.cmvm.csd import csd
+from fastml.lowering.cmvm.csd import Digits, compact, csd
 from fastml.lowering.cmvm.differences import differences
 from fastml.lowering.cmvm.graph import Graph
 from fastml.lowering.cmvm.integers import Integers, narrowed, trailing_zeros, widths
@@ -39,14 +39,16 @@ class Variant:
     policy: Policy
     differences: int = 1
     """Edges on the longest path of the tree of column differences, 1 for no tree."""
+    recode: Callable[[Integers], Digits] = compact
+    """Which of the recodings with the fewest digits is used."""
 
 
 VARIANTS = (
-    Variant(Policy(base=4, overlap=True, width=1)),
+    Variant(Policy(base=0, overlap=True, depth=-1)),
     Variant(Policy(base=4, overlap=True, noise=1), differences=2),
-    Variant(Policy(base=16, overlap=True, depth=-1), differences=3),
-    Variant(Policy(base=2, overlap=True, depth=-1)),
-    Variant(Policy(base=4, overlap=True, noise=1)),
+    Variant(Policy(base=16, overlap=True, depth=-1)),
+    Variant(Policy(base=8, overlap=True, noise=2), differences=3),
+    Variant(Policy(base=4, overlap=True, noise=1), recode=csd),
 )
 """What one unit of budget pays for, in this order, for a small matrix."""
 
@@ -150,10 +152,10 @@ def _solve(builder: Builder, columns: _Columns, variant: Variant) -> tuple[int, 
         lengths = np.count_nonzero(paths, axis=0) - 1 + constant
         above = [int(n).bit_length() for n in np.where(paths, lengths, 0).max(axis=1)]
         limits = [limit - levels for levels in above]
-        sums = _share(builder, edges, values, variant.policy, limits)
+        sums = _share(builder, edges, values, variant, limits)
         terms = [builder.total(s, 0, 0, signed=True) for s in sums]
         matrix, values = _as_inputs(terms, paths)
-    sums = _share(builder, matrix, values, variant.policy, [limit] * matrix.shape[1])
+    sums = _share(builder, matrix, values, variant, [limit] * matrix.shape[1])
     return limit, _outputs(builder, columns, sums)
 
 
@@ -181,7 +183,7 @@ def _share(
     builder: Builder,
     matrix: Integers,
     values: list[int],
-    policy: Policy,
+    variant: Variant,
     limits: list[int],
 ) -> list[list[Term]]:
     """Share patterns of the columns; return the terms that each one still sums.
@@ -192,11 +194,11 @@ def _share(
     spans = [builder.span[v] for v in values]
     lows, highs = (np.array([s[k] for s in spans], object) for k in (0, 1))
     sharing = Sharing(
-        csd(matrix),
+        variant.recode(matrix),
         [builder.level[v] for v in values],
         [max(pair) for pair in zip(least, limits, strict=True)],
         widths(narrowed(lows), narrowed(highs)).tolist(),
-        policy,
+        variant.policy,
     )
     sharing.run()
     ids = list(values)

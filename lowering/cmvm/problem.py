@@ -112,7 +112,8 @@ class Problem:
         for name in ("bias", "demanded", "deadline"):
             assert getattr(self, name).shape == (n_out,), name
         assert len(self.quantiser) == n_out
-        if np.any(np.abs(self.matrix) >= 1 << WEIGHT_BITS):
+        limit = 1 << WEIGHT_BITS
+        if np.any(self.matrix >= limit) or np.any(self.matrix <= -limit):
             raise ValueError(f"a weight has more than {WEIGHT_BITS} bits")
         if np.any(self.step < 1) or np.any((self.high - self.low) % self.step):
             raise ValueError("an input's high is not low plus a multiple of its step")

@@ -7,7 +7,7 @@ by a new value saves ``n - 1`` adders; the new value takes part in later pattern
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, TypeVar
@@ -26,8 +26,8 @@ MIDDLE = 127
 _TERM, _FIRST, _SECOND = 9, 40, 16
 _SHIFT_MASK, _SECOND_MASK = 0xFF, 0xFFFFFF
 _CHUNK = 1024
-_ROWS = 256
-"""Values whose patterns with all others are counted together."""
+_PAIRS = 1 << 19
+"""Words of pairs of values that are counted together at first."""
 _ZERO = np.zeros(1, np.int64)
 """Patterns whose stale counts are brought up to date together."""
 
@@ -103,7 +103,7 @@ class Sharing:
             self.columns[column].add(value << _TERM | (MIDDLE - p) << 1 | negative)
             self.masks[value].setdefault(p, [0, 0])[negative] |= 1 << column
         for value in range(n_in):
-            self._store(value)
+            self._store(value, list(self.masks[value]))
         self.room = [
             (1 << limit) - sum(1 << self.level[t >> _TERM] for t in terms)
             for limit, terms in zip(limits, self.columns, strict=True)
@@ -120,9 +120,10 @@ class Sharing:
     def _first(self) -> None:
         """Queue every pattern of the digits that occurs at least twice."""
         n_in = len(self.masks)
+        rows = max(1, _PAIRS // max(1, n_in * self._words.shape[-1]))
         for s in range(self.planes):
-            for start in range(0, n_in, _ROWS):
-                low = self._words[start : start + _ROWS, None]
+            for start in range(0, n_in, rows):
+                low = self._words[start : start + rows, None]
                 high = self._words[None, :n_in]
                 for negate in (0, 1):
                     count = np.zeros((low.shape[0], n_in), np.int64)
@@ -182,8 +183,8 @@ class Sharing:
             rank = (rank << 24) + (mixed >> np.uint64(40)).astype(np.int64)
         return rank
 
-    def _store(self, value: int) -> None:
-        """Copy the masks of a value to the array that bulk counting reads."""
+    def _store(self, value: int, planes: Iterable[int]) -> None:
+        """Copy masks of a value to the array that bulk counting reads; drop empty ones."""
         if value >= len(self._words):
             self._words, self._depths, self._widths = (
                 np.concatenate([array, np.zeros_like(array)])
@@ -191,11 +192,12 @@ class Sharing:
             )
         self._depths[value], self._widths[value] = self.level[value], self.width[value]
         size = self._words.shape[-1] * 8
-        for p, pair in self.masks[value].items():
-            for sign in (0, 1):
-                self._words[value, p, sign] = np.frombuffer(
-                    pair[sign].to_bytes(size, "little"), np.uint64
-                )
+        for p in planes:
+            plus, minus = self.masks[value][p]
+            both = plus.to_bytes(size, "little") + minus.to_bytes(size, "little")
+            self._words[value, p] = np.frombuffer(both, np.uint64).reshape(2, -1)
+            if not (plus or minus):
+                del self.masks[value][p]
 
     def _counts(self, codes: Codes) -> Codes:
         """Bound the occurrences of each pattern from above (chains count twice)."""
@@ -345,12 +347,13 @@ class Sharing:
                     placed.append((column, low << 1 | sign))
                     if penalty:
                         self._spend(column, penalty)
-        for value in {u, v}:
-            for p in [p for p, pair in self.masks[value].items() if not any(pair)]:
-                self._words[value, p] = 0
-                del self.masks[value][p]
-        for value in {u, v, new}:
-            self._store(value)
+        first, second = {p for p, _, _ in found}, {p + s for p, _, _ in found}
+        if u == v:
+            self._store(u, first | second)
+        else:
+            self._store(u, first)
+            self._store(v, second)
+        self._store(new, list(self.masks[new]))
         self._count_new(new, placed)
         for column, at in placed:
             shift, sign = at >> 1, at & 1

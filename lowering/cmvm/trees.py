@@ -118,8 +118,8 @@ class Builder:
             insort(items, _Item(bits, zeros, constant, constant, 1, _CONSTANT))
         room = (1 << limit) - sum(i.weight for i in items)
         while len(items) > 1:
-            a, b = self._pair(items, room)
-            room -= _penalty(a, b)
+            a, b = _pair(items, room)
+            room -= abs(a.weight - b.weight)
             items.remove(a)
             items.remove(b)
             if a.term is _CONSTANT:
@@ -137,26 +137,6 @@ class Builder:
             low, high = -high, -low
         extent = max(high, -low).bit_length()
         return _Item(extent, term.shift, low, high, 1 << self.level[term.value], term)
-
-    def _pair(self, items: list[_Item], room: int) -> tuple[_Item, _Item]:
-        """Choose two items whose sum is the least and does not exceed the room."""
-        best: tuple[tuple[int, int, int, int], _Item, _Item] | None = None
-        window = items[:_WINDOW]
-        for i, a in enumerate(window):
-            for b in window[i + 1 :]:
-                if best is not None and b.extent > best[0][0]:
-                    break
-                penalty = _penalty(a, b)
-                if penalty <= room:
-                    bits, adders = _price(a, b)
-                    key = bits, adders, abs(a.shift - b.shift), penalty
-                    if best is None or key < best[0]:
-                        best = key, a, b
-        if best is not None:
-            return best[1:]
-        # The two earliest always fit, if anything does.
-        first, second, *_ = sorted(items, key=lambda item: (item.weight, item))
-        return first, second
 
     def graph(self, outputs: list[Term | int]) -> Graph:
         """Finish: every output is a positive term or a constant."""
@@ -177,21 +157,37 @@ class Builder:
         )
 
 
-def _price(a: _Item, b: _Item) -> tuple[int, int]:
-    """Return where a sum's highest bit lies, and how many full adders it takes."""
-    low, high = a.low + b.low, a.high + b.high
-    start = max(a.shift, b.shift)
-    if low < 0 < high:
-        top = max(high.bit_length(), (~low).bit_length()) + 1
-        return top, top - start
-    top = max(high, -low).bit_length()
-    # Two operands of one sign leave the carry for nothing.
-    alike = (a.low >= 0 and b.low >= 0) or (a.high <= 0 and b.high <= 0)
-    return top, top - start - (alike and top > max(a.extent, b.extent))
+def _pair(items: list[_Item], room: int) -> tuple[_Item, _Item]:
+    """Choose two items whose sum is narrow and cheap and does not exceed the room.
 
-
-def _penalty(a: _Item, b: _Item) -> int:
-    """Return what adding two items of unequal level takes out of a tree's room."""
-    if a.term is _CONSTANT or b.term is _CONSTANT:
-        return max(a.weight, b.weight) - 1
-    return abs(a.weight - b.weight)
+    Items come in order. Compares, in turn, where a sum's highest bit lies, how many full
+    adders it takes, how far apart its operands are, and what room it takes.
+    """
+    best, chosen = (1 << 62, 0, 0, 0), None
+    window = items[:_WINDOW]
+    for i, a in enumerate(window):
+        _, shift, least, most, weight, _ = a
+        for b in window[i + 1 :]:
+            if b.extent > best[0]:
+                break
+            penalty = abs(weight - b.weight)
+            if penalty > room:
+                continue
+            low, high = least + b.low, most + b.high
+            if low < 0 < high:
+                top = (high if high > ~low else ~low).bit_length() + 1
+                adders = top
+            else:
+                top = (high if high > -low else -low).bit_length()
+                # Two operands of one sign leave the carry for nothing.
+                alike = (least >= 0) == (b.low >= 0)
+                adders = top - (alike and top > b.extent)
+            apart = shift - b.shift
+            key = (top, adders - max(shift, b.shift), abs(apart), penalty)
+            if key < best:
+                best, chosen = key, (a, b)
+    if chosen is not None:
+        return chosen
+    # The two earliest always fit, if anything does.
+    first, second, *_ = sorted(items, key=lambda item: (item.weight, item))
+    return first, second

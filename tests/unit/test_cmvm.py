@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fastml.lowering.cmvm import solve
-from fastml.lowering.cmvm.csd import csd
+from fastml.lowering.cmvm.csd import compact, csd
 from fastml.lowering.cmvm.differences import differences
 from fastml.lowering.cmvm.graph import Graph
 from fastml.lowering.cmvm.greedy import EXTRA_DEPTH
@@ -271,6 +271,8 @@ def test_cost_model_weighs_adders_and_bits() -> None:
 def test_impossible_problems_are_refused() -> None:
     with pytest.raises(ValueError, match="more than 62 bits"):
         Problem.of([[2**62]], 0, 1)
+    with pytest.raises(ValueError, match="more than 62 bits"):
+        Problem.of([[-(2**63)]], 0, 1)
     with pytest.raises(ValueError, match="empty range"):
         Problem.of([[1]], 1, 0)
     with pytest.raises(ValueError, match="multiple of its step"):
@@ -285,6 +287,10 @@ def test_signed_digits_are_canonical() -> None:
     places = 1 << np.arange(len(digits))
     assert (places @ digits.astype(np.int64)).tolist() == weights.tolist()
     assert not np.any(digits[1:] & digits[:-1])
+    close = compact(weights)
+    assert (places @ close.astype(np.int64)).tolist() == weights.tolist()
+    assert (np.count_nonzero(close, 0) == np.count_nonzero(digits, 0)).all()
+    assert close[:, 303].tolist()[:3] == [1, 1, 0]
     edge = np.array([2**62 - 1, -(2**62) + 1])
     total = sum(int(p) << k for k, p in enumerate(csd(edge)[:, 0].astype(object)))
     assert total == edge[0]

@@ -114,7 +114,7 @@ def _xor(op: Operation, operands: Sequence[Expression]) -> tuple[str, bool]:
         and isinstance(last, hw.ConstantOp)
         and last.value.value.data in (-1, (1 << width_of(last.result)) - 1)
     ):
-        return f"~{operands[0].nested()}", False
+        return f"~{operands[0].nested()}", True
     return _infix(op, operands)
 
 

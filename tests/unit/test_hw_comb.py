@@ -59,6 +59,12 @@ def arithmetic(name: str, meaning: Callable[[int, int, int], int]) -> Case:
     return Case(name, text, same, lambda a, b, c, w: meaning(a, b, w))
 
 
+def near(name: str, meaning: Callable[[int, int, int], int]) -> Case:
+    """Shift by less than eight."""
+    text = f"comb.{name} %a, %near : iW"
+    return Case(f"{name}_near", text, same, lambda a, b, c, w: meaning(a, b % 8, w))
+
+
 def division(name: str, meaning: Callable[[int, int], int], is_signed: bool) -> Case:
     """Divide by something odd: what division by zero gives is not defined."""
 
@@ -86,14 +92,9 @@ CASES = [
     arithmetic("shl", lambda a, b, w: a << b if b < w else 0),
     arithmetic("shru", lambda a, b, w: a >> b if b < w else 0),
     arithmetic("shrs", lambda a, b, w: signed(a, w) >> min(b, w)),
-    *(
-        Case(f"{name}_near", f"comb.{name} %a, %near : iW", same, meaning)
-        for name, meaning in {
-            "shl": lambda a, b, c, w: a << (b % 8) if b % 8 < w else 0,
-            "shru": lambda a, b, c, w: a >> (b % 8),
-            "shrs": lambda a, b, c, w: signed(a, w) >> (b % 8),
-        }.items()
-    ),
+    near("shl", lambda a, by, w: a << by if by < w else 0),
+    near("shru", lambda a, by, w: a >> by),
+    near("shrs", lambda a, by, w: signed(a, w) >> by),
     division("divu", lambda a, b: a // b, False),
     division("modu", lambda a, b: a % b, False),
     division("divs", quotient, True),

@@ -108,7 +108,8 @@ def test_inputs_are_checked():
 
 def test_wide_registers_and_selections():
     module = parse("""
-        hw.module @wide(in %clk : !seq.clock, in %c : i1, in %x : i200, in %z : i7, out y : i200, out low : i70) {
+        hw.module @wide(in %clk : !seq.clock, in %c : i1, in %x : i200, in %z : i7,
+                        out y : i200, out low : i70) {
           %high = comb.extract %x from 100 : (i200) -> i100
           %rest = comb.extract %x from 0 : (i200) -> i100
           %swapped = comb.concat %rest, %high : i100, i100
@@ -178,7 +179,8 @@ def test_memories(rule: str):
         for n, w in (("a", 3), ("b", 3), ("x", 8), ("we", 1))
     }
     seen = simulate(parse(MEMORY.format(rule=rule)), "memory", ports, cycles)
-    words, late = [0] * 8, 0
+    words = [0] * 8
+    late: int = 0
     for t, (a, b, x, we) in enumerate(zip(*ports.values(), strict=True)):
         assert seen["late"][t] == late
         if a < 6:
@@ -291,7 +293,7 @@ def test_an_undefined_value_on_a_valid_output_is_refused():
         "%n = comb.add %y, %s : i13  %y = seq.compreg %n, %clk : i13",
     )
     stimulus = back_to_back({"x": np.array([[3, 4], [5, 6]])}, 2)
-    with pytest.raises(FastmlError, match="output 'y' depends on a register .* in cycle 1$"):
+    with pytest.raises(FastmlError, match=r"output 'y' depends on a register .* in cycle 1$"):
         simulate_frames(HwSimulator(parse(early), "top"), [IN], [OUT], stimulus, drain=5)
 
 
@@ -325,7 +327,8 @@ def test_a_loop_through_an_instance_boundary_is_no_loop():
           hw.output %p, %b : i4, i4
         }
         hw.module @top(in %clk : !seq.clock, in %x : i4, out y : i4) {
-          %p, %q = hw.instance "inner" @pass(clk: %clk: !seq.clock, a: %x: i4, b: %p: i4) -> (p: i4, q: i4)
+          %p, %q = hw.instance "inner" @pass(clk: %clk: !seq.clock, a: %x: i4, b: %p: i4)
+              -> (p: i4, q: i4)
           hw.output %q : i4
         }""")
     assert simulate(module, "top", {"x": [1, 2, 3]}, 3)["y"].tolist() == [0, 1, 2]

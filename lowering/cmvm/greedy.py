@@ -24,6 +24,8 @@ EXTRA_DEPTH = 2
 
 _DIGITS = 100_000
 """Signed digits that one unit of budget recodes into adders."""
+_FEW = 8
+"""Digits up to which one variant finds what any does."""
 _DISTANCES = 20_000_000
 """Matrix entries times columns up to which column differences are searched."""
 _DIFFERENCE_BITS = 40
@@ -102,11 +104,14 @@ def _cost(problem: Problem, graph: Graph) -> float:
 
 
 def _variants(budget: int, digits: int, seed: int) -> Iterator[Variant]:
-    """Choose the variants that a budget pays for: at least one, at most 5 a unit."""
-    affordable = budget * _DIGITS // max(digits, 1)
-    count = max(1, min(affordable, budget * len(VARIANTS)))
-    if budget > 0:
-        count = max(count, 2)
+    """Choose the variants that a budget pays for: at most all of them a unit.
+
+    A budget of zero, and a matrix with next to nothing to share, get one.
+    """
+    if budget == 0 or digits <= _FEW:
+        count = 1
+    else:
+        count = max(2, min(budget * _DIGITS // digits, budget * len(VARIANTS)))
     for i in range(count):
         variant = VARIANTS[i % len(VARIANTS)]
         noise = variant.policy.noise + (i // len(VARIANTS) and i) + seed

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
-from fastml.dialects.interface import Interface
 from fastml.dialects.qflow import GraphOp, StageOp, channel_of
+from fastml.runtime.host import Host
 from fastml.runtime.levels import NetworkLevel
 from fastml.runtime.qflow import graph_of
 from fastml.runtime.trace import Integers, Stimulus, Trace
@@ -50,13 +50,16 @@ def verify_design(
     opened = {name: design.level(name) for name in chosen}
     module = design.module("qflow")
     graph = graph_of(module)
-    beats = _beats(design, graph, inputs, vectors, seed)
+    host = design.level("qflow").host
+    if host is None:
+        raise FastmlError("carries no host's share", graph)
+    beats = _beats(host, graph, inputs, vectors, seed)
     frames = len(next(iter(beats.values())))
     edges = [name for name in _edges_of(graph)]
     excused = dict[str, set[str]]()
     network = opened.get("fastml")
     if isinstance(network, NetworkLevel):
-        network.interface = Interface.of(module)
+        network.interface = host.interface
         known = network.network.edges
         excused["fastml"] = {name for name in edges if name not in known}
     counts = Counts()
@@ -83,16 +86,13 @@ def _edges_of(graph: GraphOp) -> dict[str, StageOp | None]:
 
 
 def _beats(
-    design: "Design",
+    host: Host,
     graph: GraphOp,
     inputs: Mapping[str, NDArray[Any]] | None,
     vectors: int,
     seed: int,
 ) -> dict[str, Integers]:
     if inputs is not None:
-        host = design.level("qflow").host
-        if host is None:
-            raise FastmlError("carries no host's share", graph)
         return host.encode(inputs)
     if vectors < 1:
         raise Divergence("nothing was compared: there are no vectors", levels=("", ""))
@@ -106,6 +106,3 @@ def _toggles(graph: GraphOp) -> Toggles:
         {name: channel.lows for name, channel in channels.items()},
         {name: channel.highs for name, channel in channels.items()},
     )
-
-
-__all__ = ["Verification", "verify_design"]

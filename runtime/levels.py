@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.exceptions import ParseError, VerifyException
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects.array import Array
@@ -60,8 +60,9 @@ def host_of(module: ModuleOp) -> Host | None:
         return None
     try:
         return Host(Interface.of(module))
-    except VerifyException as error:
-        raise FastmlError(f"malformed interface: {error}", module) from error
+    except (VerifyException, ParseError) as error:
+        reason = error.msg if isinstance(error, ParseError) else str(error)
+        raise FastmlError(f"malformed interface: {reason.splitlines()[0]}", module) from error
 
 
 class NetworkLevel(ModuleLevel):

@@ -8,7 +8,6 @@ realises them. Time: cycle 0 is the one in which the frame's input beat is accep
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +25,12 @@ from xdsl.irdl import (
     traits_def,
     var_operand_def,
 )
-from xdsl.irdl.declarative_assembly_format import (
-    AttributeVariable,
-    CustomDirective,
-    ParsingState,
-    PrintingState,
-    irdl_custom_directive,
-)
-from xdsl.parser import Parser
-from xdsl.printer import Printer
 from xdsl.traits import HasParent, IsolatedFromAbove, IsTerminator, Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
 from fastml.dialects.adder_graph import AdderGraphAttr
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
+from fastml.dialects.assembly import Integer
 from fastml.dialects.channel import ChannelType, Protocol, Ranges, RangesAttr, channel_of
 from fastml.dialects.qflow_functions import (
     ElementStageOp,
@@ -149,31 +140,6 @@ class YieldOp(IRDLOperation):
         super().__init__(operands=[outputs])
 
 
-@irdl_custom_directive
-class Cycles(CustomDirective):
-    """A number of cycles, printed as a plain number."""
-
-    count: AttributeVariable
-
-    def parse(self, parser: Parser, state: ParsingState) -> None:
-        """Parse a number."""
-        self.count.set(state, IntAttr(parser.parse_integer(allow_boolean=False)))
-
-    def print(self, printer: Printer, state: PrintingState, op: IRDLOperation) -> None:
-        """Print the number."""
-        count = cast(IntAttr, self.count.get(op))
-        state.print_whitespace(printer)
-        printer.print_string(str(count.data))
-
-    def is_anchorable(self) -> bool:
-        """Whether an optional group may hang on this."""
-        return True
-
-    def is_present(self, op: IRDLOperation) -> bool:
-        """Whether there is a number to print."""
-        return self.count.get(op) is not None
-
-
 @irdl_op_definition
 class GraphOp(IRDLOperation):
     """A design: channels in, stages, channels out.
@@ -192,10 +158,10 @@ class GraphOp(IRDLOperation):
 
     irdl_options = (ParsePropInAttrDict(),)
     traits = traits_def(IsolatedFromAbove(), SymbolOpInterface())
-    custom_directives = (Cycles,)
+    custom_directives = (Integer,)
     assembly_format = (
-        "$sym_name $input_names `->` $output_names (`latency` custom<Cycles>($latency)^)?"
-        " (`ii` custom<Cycles>($ii)^)? attr-dict-with-keyword $body"
+        "$sym_name $input_names `->` $output_names (`latency` custom<Integer>($latency)^)?"
+        " (`ii` custom<Integer>($ii)^)? attr-dict-with-keyword $body"
     )
 
     def __init__(self, name: str, inputs: Mapping[str, ChannelType], output_names: Sequence[str]):

@@ -29,12 +29,10 @@ from fastml.lowering.host_networks import prologue_network, view_network
 from fastml.lowering.integer_functions import (
     Levels,
     NotMonotone,
-    Scaling,
     enumerate_function,
-    fit_scaling,
     levels_of,
-    prove,
 )
+from fastml.lowering.scalings import Scaling, fit_scaling, prove
 
 FEW_LEVELS = 3
 """Up to so many thresholds, comparing beats any arithmetic."""

@@ -85,16 +85,23 @@ COMPARE: dict[str, Definition] = {
 
 
 def binary_program(operation: str, width: int) -> Program:
-    """One operation on two unsigned elements; the result is read as unsigned."""
+    """One operation on two unsigned elements; the result is sign-extended by two bits."""
     predicate = f"cmpi {operation}," if operation in COMPARE else operation
-    result = "u1" if operation in COMPARE else f"u{width}"
+    result = 1 if operation in COMPARE else width
     body = f"""
       %a = affine.load %x[0] : memref<2xi{width}>
       %b = affine.load %x[1] : memref<2xi{width}>
       %c = arith.{predicate} %a, %b : i{width}
-      affine.store %c, %y[0] : memref<1xi{result[1:]}>"""
-    arguments = [argument("x", "in", 2, f"u{width}"), argument("y", "out", 1, result)]
+      %d = arith.extsi %c : i{result} to i{result + 2}
+      affine.store %d, %y[0] : memref<1xi{result + 2}>"""
+    arguments = [argument("x", "in", 2, f"u{width}"), argument("y", "out", 1, f"s{result + 2}")]
     return Program(parse(top(arguments, body)), timed=False)
+
+
+def defined_as(operation: str, a: int, b: int, width: int) -> int | None:
+    """Return what the program gives, by definition."""
+    value = {**BINARY, **COMPARE}[operation](a, b, width)
+    return None if value is None else signed(value, 1 if operation in COMPARE else width)
 
 
 def run_one(program: Program, rows: Integers) -> list[int]:
@@ -104,9 +111,8 @@ def run_one(program: Program, rows: Integers) -> list[int]:
 @pytest.mark.parametrize("width", [1, 2, 3, 5])
 @pytest.mark.parametrize("operation", [*BINARY, *COMPARE])
 def test_binary_operations_exhaustively(operation: str, width: int):
-    define = {**BINARY, **COMPARE}[operation]
     pairs = list(product(range(1 << width), repeat=2))
-    expected = [define(a, b, width) for a, b in pairs]
+    expected = [defined_as(operation, a, b, width) for a, b in pairs]
     program = binary_program(operation, width)
     defined = [pair for pair, value in zip(pairs, expected, strict=True) if value is not None]
     assert run_one(program, np.array(defined)) == [v for v in expected if v is not None]
@@ -130,9 +136,9 @@ def test_binary_operations_at_any_width(key: tuple[str, int], data: st.DataObjec
     value = st.sampled_from(edge) | st.integers(0, (1 << width) - 1)
     amount = st.integers(0, width - 1) if operation.startswith("sh") else value
     pairs = data.draw(st.lists(st.tuples(value, amount), min_size=1, max_size=5))
-    define = {**BINARY, **COMPARE}[operation]
     rows = np.array(pairs, dtype=object)
-    assert run_one(PROGRAMS[key], rows) == [define(a, b, width) for a, b in pairs]
+    expected = [defined_as(operation, a, b, width) for a, b in pairs]
+    assert run_one(PROGRAMS[key], rows) == expected
 
 
 CASTS = [
@@ -255,6 +261,16 @@ def faulty(text: str, old: str, new: str) -> ModuleOp:
             "fastml.pipeline = 3 : i64, fastml.start = 0",
             "'affine.load': starts in cycle 1, but an operand is there only in cycle 2",
         ),
+        (
+            "{fastml.start = 1 : i64} : (mem",
+            "{fastml.start = 2 : i64} : (mem",
+            "ends in cycle 8, but",
+        ),
+        (
+            "fastml.pipeline = 3 : i64, fastml.start = 1",
+            "fastml.pipeline = 3 : i64, fastml.start = 2",
+            "'fastml.ii' is 6, but an input is read in cycle 7",
+        ),
         ('sym_name = "w"', 'sym_name = "q"', "there is no global '@w'"),
         ("%x[%i]", "%x[%i + 1]", r"index 3 is out of range 0\.\.2"),
         ("store %2, %y[%j]", "store %2, %y[0]", "element 1 of 'y' is never written"),
@@ -274,11 +290,18 @@ def test_dense_loops_that_are_wrong(old: str, new: str, message: str):
         ("start = 5", "start = 3", "'memref.load': starts in cycle 4, but an operand is there"),
         ("%t[%k]", "%t[%c4]", "out of range"),
         ("memref.store %2, %t[%i]", "memref.store %2, %t[%c4]", "which was never written"),
-        (
-            "%2, %t[%i] {fastml.start = 1 : i64} : memref<4xi7>",
-            "%2, %t[%i] {fastml.start = 1 : i64} : memref<4xi7>\n"
-            "memref.store %1, %t[%i] : memref<4xi7>",
-            "in use until cycle 3",
+        (  # twice in one cycle
+            "memref.store %2, %t[%i]",
+            "memref.store %1, %t[%i] {fastml.start = 1 : i64} : memref<4xi7>\n"
+            "memref.store %2, %t[%i]",
+            r"stores element \[0\] in cycle 2, but it is in use until cycle 3",
+        ),
+        (  # before it is read
+            "%0 = memref.load %t[%k] {fastml.start = 1 : i64} : memref<4xi7>",
+            "%0 = memref.load %t[%k] {fastml.start = 2 : i64} : memref<4xi7>\n"
+            "%1 = arith.constant 0 : i7\n"
+            "memref.store %1, %t[%k] {fastml.start = 1 : i64} : memref<4xi7>",
+            r"stores element \[3\] in cycle 6, but it is in use until cycle 7",
         ),
     ],
 )

@@ -125,7 +125,9 @@ def every_operation() -> tuple[ModuleOp, dict[str, Integers]]:
         a, b, amount = emit(load(0)), emit(load(1)), emit(load(2))
         for operation in BINARY:
             second = amount if operation.startswith("sh") else b
-            results.append(emit(f"arith.{operation} {a}, {second} : {type_}"))
+            result = emit(f"arith.{operation} {a}, {second} : {type_}")
+            results.append(emit(f"arith.maxsi {result}, {b} : {type_}"))  # the sign counts
+            results.append(result)
         for predicate in COMPARE:
             relation = emit(f"arith.cmpi {predicate}, {a}, {b} : {type_}")
             results.append(emit(f"arith.select {relation}, {a}, {b} : {type_}"))

@@ -313,7 +313,7 @@ class _Builder:
             if value is None and not lazy:
                 raise _undefined(op, memory, k)
             v[d] = value
-            c[d] = cycle = at(base, max(base, there))
+            c[d] = cycle = at(base, there)
             if over_time and k is not None:
                 memory.reads[k] = max(memory.reads[k], cycle)
 
@@ -481,8 +481,8 @@ class _Builder:
         results = [self.slot(result) for result in op.results]
         body, yields = self.block(op.body.block)
 
-        def hand(v: list[Any], c: list[int], of: list[int], to: list[int], since: int) -> None:
-            handed = [(v[s], max(since, c[s])) for s in of]
+        def hand(v: list[Any], c: list[int], of: list[int], to: list[int]) -> None:
+            handed = [(v[s], c[s]) for s in of]
             for d, (value, cycle) in zip(to, handed, strict=True):
                 v[d], c[d] = value, cycle
 
@@ -492,11 +492,11 @@ class _Builder:
             passed = inits
             for n, i in enumerate(trips):
                 begin = first + n // pace.unroll * pace.interval
-                hand(v, c, passed, carried, begin)
+                hand(v, c, passed, carried)
                 v[iv], passed = i, yields
                 for inner in body:
                     inner(v, c, begin)
-            hand(v, c, passed, results, 0)
+            hand(v, c, passed, results)
 
         return step
 

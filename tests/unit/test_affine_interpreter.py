@@ -316,6 +316,87 @@ def test_memories_that_are_used_wrongly(old: str, new: str, message: str):
         simulate(module, back_to_back({"x": np.zeros((1, 4), np.int64)}, 1))
 
 
+FILL = top(
+    [argument("x", "in", 4, "s6"), argument("y", "out", 4, "s6")],
+    """
+  %seven = arith.constant 7 : i6
+  affine.for %i = 0 to 4 {
+    affine.store %seven, %y[%i] : memref<4xi6>
+  } {DIRECTIVES, fastml.start = 1 : i64}""",
+    ii=4,
+    latency=5,
+)
+
+
+@pytest.mark.parametrize(
+    ("directives", "latency"),
+    [
+        ("fastml.pipeline = 1 : i64", 5),  # in cycles 1, 2, 3, 4
+        ("fastml.pipeline = 1 : i64, fastml.unroll = 2 : i64", 3),  # 1, 1, 2, 2
+        ("fastml.pipeline = 1 : i64, fastml.unroll = 3 : i64", 3),  # 1, 1, 1, 2
+        ("fastml.pipeline = 2 : i64, fastml.unroll = 2 : i64", 4),  # 1, 1, 3, 3
+        ("fastml.unroll", 2),
+    ],
+)
+def test_the_pace_of_a_loop(directives: str, latency: int):
+    text = FILL.replace("DIRECTIVES", directives)
+    beats = back_to_back({"x": np.zeros((2, 4), np.int64)}, 2)
+    module = parse(text.replace("latency = 5", f"latency = {latency}"))
+    trace = simulate(module, beats)
+    assert trace.outputs["y"].values.tolist() == [[7] * 4] * 2
+    assert trace.cycles.tolist() == [latency, latency + 4]
+    with pytest.raises(FastmlError, match=f"is there only in cycle {latency}"):
+        simulate(parse(text.replace("latency = 5", f"latency = {latency - 1}")), beats)
+
+
+def test_a_call_without_a_start_waits_for_its_inputs():
+    late = """%h = memref.alloc() {fastml.elements = "3 x s6", fastml.name = "h"} : memref<3xi6>
+      %0 = affine.load %x[0] : memref<3xi6>
+      %1 = arith.addi %0, %0 {fastml.start = 4 : i64} : i6
+      affine.store %0, %h[0] : memref<3xi6>
+      affine.store %1, %h[1] : memref<3xi6>
+      affine.store %0, %h[2] : memref<3xi6>
+      func.call @dense(%h, %y)"""
+    text = DENSE.replace("func.call @dense(%x, %y) {fastml.start = 1 : i64}", late)
+    text = text.replace("latency = 8", "latency = 12")
+    trace = simulate(parse(text), back_to_back({"x": np.ones((1, 3), np.int64)}, 1), ["y", "h"])
+    assert trace.outputs["y"].values.tolist() == (np.array([[1, 2, 1]]) @ WEIGHTS + BIAS).tolist()
+    assert trace.taps["h"].cycles.tolist() == [[0, 4, 0]]
+    assert trace.taps["y"].cycles.tolist() == [[11, 11]]
+
+
+def test_operations_without_a_start_follow_their_latest_operand():
+    body = """
+      %h = memref.alloc() {fastml.elements = "5 x s6", fastml.name = "h"} : memref<5xi6>
+      %a = affine.load %x[0] : memref<2xi6>
+      %b = affine.load %x[1] : memref<2xi6>
+      %late = arith.addi %a, %b {fastml.start = 2 : i64} : i6
+      %early = arith.cmpi slt, %a, %b : i6
+      %later = arith.cmpi slt, %a, %b {fastml.start = 3 : i64} : i6
+      %0 = arith.select %later, %late, %b : i6
+      %1 = arith.select %early, %late, %b : i6
+      %2 = arith.select %early, %a, %late : i6
+      %3 = arith.trunci %late : i6 to i3
+      %4 = arith.extsi %3 : i3 to i6
+      %5 = arith.constant 1 : i6
+      affine.store %0, %h[0] : memref<5xi6>
+      affine.store %1, %h[1] : memref<5xi6>
+      affine.store %2, %h[2] : memref<5xi6>
+      affine.store %4, %h[3] : memref<5xi6>
+      affine.store %5, %h[4] : memref<5xi6>
+      affine.store %a, %y[0] : memref<1xi6>"""
+    module = parse(top([argument("x", "in", 2, "s6"), argument("y", "out", 1, "s6")], body))
+    trace = simulate(module, back_to_back({"x": np.zeros((1, 2), np.int64)}, 1), ["h"])
+    assert trace.taps["h"].cycles.tolist() == [[3, 2, 2, 2, 0]]
+
+
+def test_constants_are_not_written():
+    text = FILL.replace("DIRECTIVES", "fastml.pipeline = 1 : i64").replace("%y[%i]", "%t[%i]")
+    text = text.replace("%seven", "%t = memref.get_global @t : memref<4xi6>\n%seven", 1)
+    with pytest.raises(FastmlError, match=r"'affine\.store': writes to a constant"):
+        evaluate(parse(rom("t", "4xi6", "0") + text), {"x": np.zeros((1, 4), np.int64)})
+
+
 def test_a_choice_may_leave_out_what_was_never_written():
     body = """
       %t = memref.alloc() : memref<1xi4>
@@ -348,8 +429,8 @@ def test_loop_carried_values_bounds_conditions_and_maps():
     body = """
       %zero = arith.constant 0 : i12
       affine.for %i = 0 to 3 {
-        %s = affine.for %j = affine_map<(d) -> (d)>(%i) to min affine_map<(d) -> (7, 2 * d + 4)>(%i)
-            step 2 iter_args(%t = %zero) -> (i12) {
+        %s = affine.for %j = max affine_map<(d) -> (d, 1)>(%i)
+            to min affine_map<(d) -> (7, 2 * d + 4)>(%i) step 2 iter_args(%t = %zero) -> (i12) {
           %k = affine.apply affine_map<(d, e) -> ((d * 5 + e) mod 8)> (%i, %j)
           %a = memref.load %x[%k] : memref<8xi6>
           %b = arith.extsi %a : i6 to i12
@@ -369,7 +450,7 @@ def test_loop_carried_values_bounds_conditions_and_maps():
     arguments = [argument("x", "in", 8, "s6"), argument("y", "out", 3, "s12")]
     got = evaluate(parse(top(arguments, body)), {"x": x}).outputs["y"]
     for i in range(3):
-        columns = [(i * 5 + j) % 8 for j in range(i, min(7, 2 * i + 4), 2)]
+        columns = [(i * 5 + j) % 8 for j in range(max(i, 1), min(7, 2 * i + 4), 2)]
         total = x[:, columns].sum(axis=1)
         assert got[:, i].tolist() == (total if i else -total).tolist()
 

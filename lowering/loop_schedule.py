@@ -19,7 +19,7 @@ from xdsl.ir.affine import AffineConstantExpr
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
-from fastml.lowering.index_expressions import Linear, Loop
+from fastml.lowering.index_expressions import IndexExpressions, Linear, Loop
 from fastml.lowering.schedule_facts import (
     ANYTIME,
     Edge,
@@ -58,6 +58,10 @@ class _Access:
         for loop in self.loops:
             total *= loop.trips
         return total
+
+    def evaluate(self, linear: Linear) -> Cycles:
+        """Return the value of an index in every instance."""
+        return self.spread(linear.constant, [linear.factors.get(loop, 0) for loop in self.loops])
 
     def spread(self, first: int, factors: list[int]) -> Cycles:
         """Return ``first + sum(factor * iteration)`` of every instance."""
@@ -358,6 +362,38 @@ def _check_input(edge: Edge, accesses: list[_Access], facts: FunctionSchedule) -
             )
 
 
+def _needed(access: _Access, indices: IndexExpressions) -> Cycles:
+    """Say of every instance of an access whether what it reads matters: 0 or 1.
+
+    It does not where all that uses it are selections, by loop counters, of something else.
+    """
+    result = access.op.results[0] if access.op.results else None
+    needed = np.zeros(access.count, np.int64)
+    for use in result.uses if result is not None else ():
+        user = use.operation
+        condition = user.operands[0].owner if isinstance(user, arith.SelectOp) else None
+        if (
+            isinstance(condition, arith.CmpiOp)
+            and isinstance(condition.lhs.type, IndexType)
+            and user.parent is condition.parent is access.op.parent
+        ):
+            sides = [indices.of(side, condition) for side in condition.operands]
+            predicate = condition.predicate.value.data
+            kind = np.uint64 if predicate >= _UNSIGNED else np.int64
+            left, right = (access.evaluate(side).view(kind) for side in sides)
+            holds = _COMPARE[predicate](left, right)
+            needed |= holds == (use.index == 1)
+        else:
+            needed[:] = 1
+    return needed
+
+
+_ORDER = (np.less, np.less_equal, np.greater, np.greater_equal)
+_COMPARE = (np.equal, np.not_equal, *_ORDER, *_ORDER)
+"""Predicates of ``arith.cmpi``, in order: signed, then unsigned."""
+_UNSIGNED = 6
+
+
 @dataclass
 class _Log:
     """Every access to one memory: by element, then in program order."""
@@ -370,31 +406,31 @@ class _Log:
     first: Cycles
     """Where the accesses of each element begin."""
     group: Cycles
+    needed: NDArray[np.bool_]
+    """What is read matters."""
 
     @classmethod
-    def of(cls, accesses: list[_Access]) -> "_Log":
+    def of(cls, accesses: list[_Access], indices: IndexExpressions) -> "_Log":
         columns = [
             np.stack(
                 [
-                    access.spread(
-                        access.address.constant,
-                        [access.address.factors.get(loop, 0) for loop in access.loops],
-                    ),
+                    access.evaluate(access.address),
                     access.spread(access.order, list(access.extents)),
                     access.spread(access.time, [loop.interval for loop in access.loops]),
                     np.full(access.count, site),
+                    _needed(access, indices),
                 ]
             )
             for site, access in enumerate(accesses)
         ]
-        address, order, time, site = np.concatenate(columns, axis=1)
-        by_element = np.lexsort((order, address))
-        address, time, site = address[by_element], time[by_element], site[by_element]
+        rows = np.concatenate(columns, axis=1)
+        address, _, time, site, needed = rows[:, np.lexsort((rows[1], rows[0]))]
         stores = np.array([not is_load(access.op) for access in accesses])
         starts = np.flatnonzero(np.diff(address, prepend=address[:1] - 1))
         group = np.zeros(len(address), np.int64)
         group[starts] = 1
-        return cls(accesses, address, time, stores[site], site, starts, group.cumsum() - 1)
+        group = group.cumsum() - 1
+        return cls(accesses, address, time, stores[site], site, starts, group, needed > 0)
 
     def running_max(self, values: Cycles) -> Cycles:
         """Maximum over the earlier accesses of the same element; -1 if there are none."""
@@ -413,11 +449,11 @@ def _check_memory(edge: Edge, accesses: list[_Access], facts: FunctionSchedule) 
     """
     if sum(access.count for access in accesses) > MAX_ACCESSES:
         raise illegal(f"'{edge.name}' is accessed more than {MAX_ACCESSES} times", accesses[0].op)
-    log = _Log.of(accesses)
+    log = _Log.of(accesses, facts.indices)
     written = log.running_max(np.where(log.writes, log.time, -1))
     needed = np.where(log.writes, log.time + 1, log.time)
     busy = log.running_max(needed)
-    unset = ~log.writes & (written < 0)
+    unset = ~log.writes & (written < 0) & log.needed
     _refuse(log, edge, unset, written, "is read, but nothing was stored before")
     early = ~log.writes & (log.time <= written)
     _refuse(log, edge, early, written, "is read, but it is stored only in cycle {other}")

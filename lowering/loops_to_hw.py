@@ -344,6 +344,7 @@ class LoopLowering:
             width = width_of_type(init, op)
             self.carried[argument] = self.netlist.state(width, None)
         self.body(op.body.block, inner)
+        self.netlist.location = op.location
         last = op.body.block.last_op
         assert isinstance(last, affine.YieldOp)
         end = loop.start + (loop.trips - 1) * loop.interval

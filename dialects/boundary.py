@@ -1,6 +1,6 @@
 """Where a network's hardware begins and ends: what a host computes in fp32 around it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xdsl.dialects.builtin import Float32Type
@@ -20,8 +20,9 @@ from fastml.dialects.fastml import (
 class Boundary:
     """Edges through which integers enter and leave, and the host's operations around them.
 
-    ``inputs`` are quantised inputs of the network, and the results of the quantisers that end
-    the ``prologue``; ``outputs`` are the last quantised edges before the ``epilogue``.
+    ``inputs`` are those on which an output depends among the quantised inputs of the network
+    and the results of the quantisers that end the ``prologue``; ``outputs`` are the last
+    quantised edges before the ``epilogue``.
     An operation may be in the epilogue and yet be part of the hardware, too, if its result
     both leaves the network and goes on to a quantiser.
     """
@@ -38,6 +39,19 @@ def _is_real(value: SSAValue) -> bool:
 
 def _varying(op: Operation) -> Iterator[SSAValue]:
     return (value for value in op.operands if not isinstance(value.owner, ConstantOp))
+
+
+def _cone(values: Iterable[SSAValue], stop: frozenset[SSAValue]) -> set[SSAValue]:
+    """Return what ``values`` are computed from, as far back as ``stop``."""
+    cone = set[SSAValue]()
+    pending = list(values)
+    while pending:
+        value = pending.pop()
+        if value not in cone:
+            cone.add(value)
+            if value not in stop and isinstance(value.owner, Operation):
+                pending += value.owner.operands
+    return cone
 
 
 def boundary_of(network: NetworkOp) -> Boundary:
@@ -65,5 +79,7 @@ def boundary_of(network: NetworkOp) -> Boundary:
             if value.owner not in needed:
                 needed.add(value.owner)
                 pending += reversed(list(_varying(value.owner)))
+    live = _cone(outputs, frozenset(inputs))
+    inputs = [value for value in inputs if value in live]
     epilogue = tuple(op for op in network.body.block.ops if op in needed)
     return Boundary(tuple(inputs), tuple(outputs), tuple(prologue), epilogue)

@@ -8,10 +8,11 @@ absorbed in the tracing, so a piece is evaluated on flat arrays.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import fastml, reference
@@ -44,14 +45,25 @@ class Piece:
     steps: tuple[Step, ...] = ()
 
     def real(self, raw: Array) -> NDArray[np.float32]:
-        """Evaluate on raw integers of shape ``(probes, elements)``, in the model's order."""
-        grid = element_type(self.source)
-        assert isinstance(grid, QuantisedType)
-        value = grid.reindex(shape_of(self.source), self.elements).decode(raw)
+        """Evaluate on raw integers of shape ``(probes, elements)``, in the model's order.
+
+        Raises ``FloatingPointError`` where a result is not finite: up to there every step is
+        monotone between its ends, beyond that nothing is.
+        """
+        with np.errstate(all="ignore"):
+            value = self._grid.decode(raw)
+        _check_finite(value)
         for step in self.steps:
             operands = [value if c is None else c for c in step.operands]
             value = reference.evaluate(step.name, operands, step.attributes)
+            _check_finite(value)
         return value
+
+    @cached_property
+    def _grid(self) -> QuantisedType:
+        grid = element_type(self.source)
+        assert isinstance(grid, QuantisedType)
+        return grid.reindex(shape_of(self.source), self.elements)
 
     @property
     def direction(self) -> NDArray[np.int8]:
@@ -61,6 +73,11 @@ class Piece:
             own = reference.ELEMENTWISE[step.name].direction(step.operands)
             total = total * np.broadcast_to(own, total.shape)
         return total.astype(np.int8)
+
+
+def _check_finite(value: NDArray[np.float32]) -> None:
+    if not np.all(np.isfinite(value)):
+        raise FloatingPointError("a result overflows fp32")
 
 
 def _remap(pieces: list[Piece], size: int, index: NDArray[np.int64]) -> list[Piece]:
@@ -89,6 +106,13 @@ def trace(value: SSAValue) -> list[Piece]:
     Raises :class:`FastmlError` where elements mix (softmax), where two varying edges meet
     before a quantiser, or where the chain starts at an input that nobody quantised.
     """
+    if fastml.constant_of(value) is not None:
+        raise FastmlError(
+            "constant elements meet varying ones before a quantiser",
+            value.owner if isinstance(value.owner, Operation) else _op_of(value),
+            code="FML-UNQUANTISED",
+            hint="quantise them before they are joined",
+        )
     if isinstance(element_type(value), QuantisedType):
         everything = np.arange(_size(value))
         return [Piece(everything, value, everything)]

@@ -1,0 +1,162 @@
+"""Stages for quantisers: the fp32 functions of single elements, as integer arithmetic.
+
+Each piece of a chain (:mod:`fastml.lowering.chains`) is tabulated by its thresholds and then
+built from the cheapest of: thresholds, shift and round, multiply and shift, a table.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from xdsl.ir import SSAValue
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import fastml, qflow, reference
+from fastml.dialects.array import Integers, integer_array
+from fastml.dialects.fastml import shape_of
+from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, ScaledType, to_float32
+from fastml.dialects.qflow import channel_of
+from fastml.lowering.chains import Piece
+from fastml.lowering.integer_functions import (
+    Function,
+    Levels,
+    NotMonotone,
+    enumerate_function,
+    levels_of,
+)
+from fastml.lowering.scalings import MAX_SHIFT, Scaling, fit_scaling, prove
+from fastml.lowering.stage_builder import StageBuilder, grid_of
+
+FEW_LEVELS = 3
+"""Up to so many thresholds, comparing beats any arithmetic."""
+MANY_LEVELS = 1024
+"""Beyond so many thresholds, comparing is refused."""
+
+Quantiser = fastml.QuantiseOp | fastml.ExactCastOp
+
+
+class QuantiserLowering:
+    """The stages of one piece of a quantiser's result."""
+
+    def __init__(self, builder: StageBuilder, op: Quantiser, edge: str, shape: tuple[int, ...]):
+        self.builder = builder
+        self.op = op
+        self.edge = edge
+        self.shape = shape
+
+    def lower(self, source: SSAValue, piece: Piece) -> SSAValue:
+        """Build the cheapest stages that compute the piece, derived and proved."""
+        channel = channel_of(source)
+        function = raw_function(piece, self.op)
+        levels = self._levels(function, source, piece)
+        if levels is None:
+            table = enumerate_function(function, channel.lows, channel.highs)
+            assert table is not None, "a function that is not monotone was enumerated"
+            return self._stage(qflow.LookupOp(self.edge, source, table, self.shape))
+        count = int(levels.counts.max(initial=0))
+        if count > FEW_LEVELS:
+            scaling = fit_scaling(levels)
+            if scaling is not None:
+                prove(scaling, levels)
+                return self._scaling(source, scaling)
+            if count > MANY_LEVELS:
+                raise self._error(
+                    f"needs {count} thresholds and no multiply-and-shift up to 2**{MAX_SHIFT} "
+                    "equals its fp32 definition",
+                    "use a power-of-two scale, or fewer bits",
+                )
+        stage = qflow.ThresholdOp(
+            self.edge, source, levels.thresholds, levels.base, levels.direction, self.shape
+        )
+        return self._stage(stage)
+
+    def _levels(self, function: Function, source: SSAValue, piece: Piece) -> Levels | None:
+        channel = channel_of(source)
+        try:
+            return levels_of(function, channel.lows, channel.highs, piece.direction)
+        except NotMonotone:
+            raise self._error(
+                "follows a function that is not monotone, of too many values to tabulate",
+                "quantise its input to 16 bits or fewer",
+            ) from None
+        except OverflowError as error:
+            raise self._error(f"has {error}") from None
+        except FloatingPointError:
+            raise self._error("follows operations that overflow fp32") from None
+
+    def _error(self, problem: str, hint: str | None = None) -> FastmlError:
+        message = f"quantiser '{self.op.edge_name}' {problem}"
+        return FastmlError(message, self.op, code="FML-RANGE", hint=hint)
+
+    def _stage(self, stage: qflow.StageOp) -> SSAValue:
+        return self.builder.stage(stage, self.op)
+
+    def _scaling(self, source: SSAValue, scaling: Scaling) -> SSAValue:
+        offset = scaling.offset
+        if np.any(scaling.factor != 1):
+            name = self.builder.fresh(f"{self.edge}:scaled")
+            shape = (len(channel_of(source)),)
+            source = self.builder.scale(name, source, scaling.factor, offset, shape, self.op)
+            offset = np.zeros_like(offset)
+        if not np.any(scaling.shift) and not np.any(offset):
+            channel = channel_of(source)
+            if np.all(channel.lows >= scaling.low) and np.all(channel.highs <= scaling.high):
+                index = np.arange(len(channel))
+                return self._stage(qflow.RearrangeOp(self.edge, [source], index, self.shape))
+        rounding = qflow.Rounding.HALF_EVEN if scaling.half_even else qflow.Rounding.FLOOR
+        stage = qflow.RescaleOp(
+            self.edge, source, offset, scaling.shift, rounding, scaling.low, scaling.high,
+            self.shape,
+        )  # fmt: skip
+        return self._stage(stage)
+
+
+def raw_function(piece: Piece, op: Quantiser) -> Function:
+    """Return the function from raw integers of the source to raw integers of the result.
+
+    Raises ``FloatingPointError`` where an intermediate result overflows fp32.
+    """
+    grid = grid_of(op.result).reindex(shape_of(op.result), piece.positions)
+
+    def function(raw: Integers) -> Integers:
+        real = piece.real(raw)
+        if isinstance(op, fastml.QuantiseOp):
+            return quantise_raw(real, grid, op)
+        encoded, exact = grid.encode(real)
+        if not np.all(exact):
+            raise FastmlError(
+                f"'{op.edge_name}' has a value that is not on the grid of its type",
+                op,
+                code="FML-GRID",
+            )
+        return encoded
+
+    return function
+
+
+def quantise_raw(real: NDArray[np.float32], grid: QuantisedType, op: fastml.QuantiseOp) -> Integers:
+    """Return the raw integers of a quantiser, by its fp32 definition."""
+    low, high = op.low.data, op.high.data
+    if isinstance(grid, BipolarType):
+        return np.clip((real >= 0).astype(np.int64), low, high)
+    scale, zero = fp32_scale(grid), to_float32(integer_array(-grid.shift))
+    if not np.all(np.isfinite(scale) & (scale > 0)):
+        raise FloatingPointError
+    with np.errstate(over="ignore"):
+        found = reference.quantise(real, scale, zero, low, high, op.rounding.data)
+    integers = found.astype(np.int64)
+    if np.any((integers < low) | (integers > high)):
+        raise FastmlError(
+            f"the bounds {low}..{high} of '{op.edge_name}' are no float32 numbers",
+            op,
+            code="FML-RANGE",
+            hint="quantise to 24 bits or fewer",
+        )
+    return integers
+
+
+def fp32_scale(grid: QuantisedType) -> NDArray[np.float32]:
+    """Return the step that a quantiser divides by, as float32; 0 or infinite out of range."""
+    if isinstance(grid, FixedType):
+        with np.errstate(over="ignore", under="ignore"):
+            return np.ldexp(np.ones((), np.float32), -grid.fraction.data)
+    assert isinstance(grid, ScaledType)
+    return np.asarray(grid.scale.array, np.float32)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from xdsl.dialects import comb, hw, seq
 from xdsl.dialects.builtin import IntegerType, ModuleOp
 from xdsl.ir import Operation, SSAValue
+from xdsl.utils.hints import isa
 
 PROVENANCE = "estimate"
 ERROR_BAND = 0.35
@@ -70,7 +71,7 @@ def _module_area(name: str, modules: Mapping[str, hw.HWModuleOp], known: dict[st
 
 
 def _width(value: SSAValue) -> int:
-    return value.type.width.data if isinstance(value.type, IntegerType) else 0
+    return value.type.width.data if isa(value.type, IntegerType) else 0
 
 
 def operation_area(op: Operation) -> Area:

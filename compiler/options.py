@@ -21,7 +21,7 @@ class BuildOptions:
     input_type: Mapping[str, str] = field(default_factory=dict[str, str])
     """Type of a model input by name, where the model does not say it itself."""
     clock_ns: float = 5.0
-    """Clock period that registers are placed for."""
+    """Clock period that registers are placed for; 0 makes a combinational design."""
     latency_cycles: int | None = None
     """Contract: most cycles from a frame's input to its output."""
     ii: int | None = None
@@ -60,12 +60,17 @@ def as_table(value: object, where: str) -> dict[str, object]:
     return {str(key): item for key, item in entries.items()}
 
 
+def as_list(value: object) -> list[object]:
+    """Return ``value`` as a list; anything that is no list as a list of it."""
+    return cast(list[object], value) if isinstance(value, list) else [value]
+
+
 def _read_clock(value: object, where: str) -> object:
     try:
         period = float(str(value))
     except ValueError:
-        period = 0.0
-    if isinstance(value, bool) or not 0 < period < 1e6:
+        period = -1.0
+    if isinstance(value, bool) or not 0 <= period < 1e6:
         raise usage_error(where, f"'{value}' is not a clock period in ns", "such as 5.0")
     return period
 
@@ -147,7 +152,9 @@ OPTIONS: dict[str, Option] = {
         "bipolar (repeatable)",
         _read_input_types,
     ),
-    "clock-ns": Option("T", "clock period to place registers for (default 5.0)", _read_clock),
+    "clock-ns": Option(
+        "T", "clock period to place registers for (default 5.0; 0: none)", _read_clock
+    ),
     "latency-cycles": Option("N", "fail if the latency is above N cycles", _read_latency),
     "ii": Option("N", "cycles between two frames (1 until folding exists)", _read_ii),
     "io": Option("KIND", "parallel (stream: not available yet)", _read_io),

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,8 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
         raise FastmlError(f"malformed: {error}", in_file(str(path)), code="FML-FILE") from error
     if not isinstance(value, dict):
         raise FastmlError("is not a table", in_file(str(path)), code="FML-FILE")
-    table: dict[str, Any] = value
-    return table
+    return cast(dict[str, Any], value)
 
 
 def read_rtl(folder: Path) -> RtlLevel:

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fastml.compiler.area import Area, estimate_area
 from fastml.dialects.qflow import AdderGraphAttr, CombineOp, DenseOp, GraphOp, StageOp, channel_of
 from fastml.runtime.clocked_levels import HardwareLevel
@@ -68,8 +66,9 @@ def _layer(stage: StageOp) -> dict[str, Any]:
 def adder_depth(graph: AdderGraphAttr, inputs: int) -> int:
     """Return the number of adders on the longest path of a graph."""
     depth = [0] * inputs
-    pairs = zip(graph.left.array.tolist(), graph.right.array.tolist(), strict=True)
-    for left, right in pairs:
+    lefts: list[int] = graph.left.array.tolist()
+    rights: list[int] = graph.right.array.tolist()
+    for left, right in zip(lefts, rights, strict=True):
         depth.append(1 + max(depth[left], depth[right] if right >= 0 else 0))
-    used = np.asarray(graph.out_id.array, np.int64)
-    return max((depth[value] for value in used.tolist() if value >= 0), default=0)
+    used: list[int] = graph.out_id.array.tolist()
+    return max((depth[value] for value in used if value >= 0), default=0)

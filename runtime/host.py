@@ -8,7 +8,7 @@ shape ``(frames, ...)``; real ones are float32. Beats are integers of shape
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +215,7 @@ def slice_network(
 
 def _tensor(type_: Attribute) -> TensorType[Attribute]:
     assert isinstance(type_, TensorType)
-    return type_
+    return cast(TensorType[Attribute], type_)
 
 
 def _collect_cone(

@@ -30,6 +30,9 @@ _Rows: TypeAlias = NDArray[Any]
 _Row: TypeAlias = NDArray[Any]
 """One of them."""
 
+TRIES = 4
+"""Random starts from which an accumulator is led to a threshold."""
+
 
 @dataclass(frozen=True)
 class _Box:
@@ -216,8 +219,8 @@ def _near_inputs(
 ) -> _Rows:
     """Return a row whose inputs lie on steps of the function on them, or just below."""
     row = _uniform(box, 1, rng)
-    for number in rng.permutation(len(steps)).tolist():
-        element, threshold = steps[number]
+    order: list[int] = rng.permutation(len(steps)).tolist()
+    for element, threshold in (steps[number] for number in order):
         row[0, layer.source[element]] = threshold - int(rng.integers(2))
     return row
 
@@ -238,8 +241,11 @@ def _near_accumulators(
         inputs = layer.source[position * size : (position + 1) * size]
         weights: _Row = matrix[:, column].astype(object)
         for target in (threshold, threshold - 1):
-            row = (_uniform if rng.random() < 0.5 else _normals)(box, 1, rng)
-            _approach(row[0], inputs, weights, target - int(bias[column]), box)
+            row = box.middle[None, :]
+            for _ in range(TRIES):
+                row = (_uniform if rng.random() < 0.5 else _normals)(box, 1, rng)
+                if _approach(row[0], inputs, weights, target - int(bias[column]), box):
+                    break
             rows.append(row)
     return rows
 
@@ -250,10 +256,10 @@ def _approach(
     weights: NDArray[np.object_],
     target: int,
     box: _Box,
-) -> None:
-    """Move ``row`` so that its product with ``weights`` comes to ``target``, or near it."""
+) -> bool:
+    """Move ``row`` until its product with ``weights`` is ``target``; return whether it is."""
     if len(set(inputs.tolist())) < len(inputs):
-        return
+        return False
     missing = target - int(row[inputs].astype(object) @ weights)
     for k in np.argsort(-np.abs(weights.astype(float)), kind="stable").tolist():
         weight, place = int(weights[k]), int(inputs[k])
@@ -264,6 +270,7 @@ def _approach(
         moved = min(max(wanted, int(box.lows[place])), int(box.highs[place]))
         missing -= (moved - int(row[place])) * weight
         row[place] = moved
+    return missing == 0
 
 
 def steps_of(
@@ -271,44 +278,46 @@ def steps_of(
 ) -> list[tuple[int, int]]:
     """Return up to ``count`` pairs (element, x) where the function differs at x and x - 1.
 
-    Found by bisection between random points of each element's range.
+    Found by bisection, from the low end upwards or from random points.
     """
     channel = channel_of(function.input)
-    elements = np.flatnonzero((channel.lows < channel.highs).astype(bool))
-    if not len(elements):
+    lows: _Row = channel.lows.astype(object)
+    highs: _Row = channel.highs.astype(object)
+    if not len(lows) or int((highs - lows).max()) == 0:
         return []
     found = dict[tuple[int, int], None]()
-    for _ in range(1 + count // len(elements)):
-        low, high = _random_ends(channel, rng)
-        a, b = low.copy(), high.copy()
-        for _ in range(int((high - low).max()).bit_length()):
-            middle = (a + b) // 2
-            ends: _Rows = np.stack([_like(x, channel) for x in (a, middle)])
-            images = function.evaluate(ends)
-            same = np.asarray(images[0] == images[1], bool)
-            a, b = np.where(same, middle, a), np.where(same, b, middle)
-        ends = np.stack([_like(x, channel) for x in (b - 1, b)])
-        ends = np.maximum(ends, channel.lows)
-        images = function.evaluate(ends)
-        differs = np.asarray(images[0] != images[1], bool)
-        order = rng.permutation(np.flatnonzero(differs))
-        found |= {(int(e), int(b[e])): None for e in order.tolist()}
+    start = lows
+    for _ in range(4 + 2 * count // len(lows)):
+        step = _next_step(function, start, highs, channel)
+        differs = np.flatnonzero([value is not None for value in step])
+        order: list[int] = rng.permutation(differs).tolist()
+        found |= {(element, step[element]): None for element in order}
         if len(found) >= count:
             break
+        random = lows + np.array([int(float(w) * rng.random()) for w in highs - lows], object)
+        jumps = rng.random(len(lows)) < 0.25
+        start = np.array(
+            [r if s is None or j else s for s, r, j in zip(step, random, jumps, strict=True)],
+            object,
+        )
     return list(found)[:count]
 
 
-def _random_ends(
-    channel: ChannelType, rng: np.random.Generator
-) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-    """Return the range of each element, sometimes only a part of it."""
-    lows, highs = channel.lows.astype(object), channel.highs.astype(object)
-    part = rng.random((2, len(lows)))
-    width = highs - lows
-    scaled = np.array([int(float(w) * p) for w, p in zip(width, part[0], strict=True)], object)
-    keep = part[1] < 0.34
-    a = np.where(keep, lows, np.minimum(lows + scaled, highs))
-    return a, highs
+def _next_step(
+    function: ElementStageOp, start: _Row, highs: _Row, channel: ChannelType
+) -> list[Any]:
+    """Return for each element some x above ``start`` with f(x) != f(x - 1), or None."""
+    a, b = start, highs
+    for _ in range(int((b - a).max()).bit_length() + 1):
+        middle = (a + b) // 2
+        ends: _Rows = np.stack([_like(x, channel) for x in (a, middle)])
+        images = function.evaluate(ends)
+        same = np.asarray(images[0] == images[1], bool) & (b - a > 1).astype(bool)
+        a, b = np.where(same, middle, a), np.where(same | (b - a <= 1), b, middle)
+    ends = np.stack([_like(x, channel) for x in (np.maximum(b - 1, start), b)])
+    images = function.evaluate(ends)
+    differs = np.asarray(images[0] != images[1], bool)
+    return [int(x) if d else None for x, d in zip(b, differs, strict=True)]
 
 
 def _like(values: _Row, channel: ChannelType) -> _Row:

@@ -58,105 +58,114 @@ def compare(
     stimulus: str,
     optional: Mapping[str, Iterable[str]] | None = None,
 ) -> Counts:
-    """Compare every trace with the first; raise :class:`Divergence` at the first difference.
+    """Compare all traces, edge by edge; raise :class:`Divergence` at the first difference.
 
     ``edges`` are the taps that every level must show, sources before what is computed from
     them, so that the first one that differs is where the fault lies. ``optional`` excuses a
-    level from edges that do not exist at it. A signal whose cycles have no columns has no
-    time at its level, and only its values count.
+    level from edges that do not exist at it. A tap whose cycles have no columns has no time
+    at its level, and only its values count.
     """
     if frames < 1:
         raise Divergence("nothing was compared: there are no vectors", levels=("", ""))
     if len(traces) < 2:
         raise Divergence("nothing was compared: needs two levels", levels=("", ""))
-    counts = Counts()
-    (first, reference), *others = traces.items()
     excused = {level: set(names) for level, names in (optional or {}).items()}
-    for level, trace in others:
-        pair = _Pair((first, level), stimulus, frames, counts)
-        for edge in edges:
-            if edge in excused.get(first, ()) or edge in excused.get(level, ()):
-                continue
-            pair.compare(edge, reference.taps.get(edge), trace.taps.get(edge))
-        for port in dict.fromkeys([*reference.outputs, *trace.outputs]):
-            pair.compare(port, reference.outputs.get(port), trace.outputs.get(port), "output")
-    return counts
+    comparison = _Comparison(stimulus, frames)
+    for edge in edges:
+        comparison.compare(
+            f"edge '{edge}'",
+            edge,
+            {n: t.taps.get(edge) for n, t in traces.items() if edge not in excused.get(n, ())},
+        )
+    for edge in dict.fromkeys(edge for trace in traces.values() for edge in trace.outputs):
+        signals = {name: trace.outputs.get(edge) for name, trace in traces.items()}
+        comparison.compare(f"output '{edge}'", edge, signals, timed=True)
+    if not comparison.counts.values:
+        raise Divergence("nothing was compared: no edge has a value", levels=("", ""))
+    return comparison.counts
 
 
 @dataclass
-class _Pair:
-    """Two levels under comparison."""
+class _Comparison:
+    """One stimulus under comparison, signal by signal."""
 
-    levels: tuple[str, str]
     stimulus: str
     frames: int
-    counts: Counts
+    counts: Counts = field(default_factory=Counts)
 
     def fail(
-        self, edge: str, what: str, frame: int | None = None, element: int | None = None
+        self,
+        levels: tuple[str, str],
+        edge: str,
+        what: str,
+        where: tuple[int, int] | None = None,
     ) -> Divergence:
-        a, b = self.levels
+        frame, element = (None, None) if where is None else where
         return Divergence(
-            f"{a} and {b} disagree on {what} ({self.stimulus} stimulus)",
-            levels=self.levels,
+            f"{' and '.join(dict.fromkeys(levels))}: {what} ({self.stimulus} stimulus)",
+            levels=levels,
             edge=edge,
             frame=frame,
             element=element,
         )
 
-    def compare(self, edge: str, a: Signal | None, b: Signal | None, kind: str = "edge") -> None:
-        """Compare one signal of both levels."""
-        for level, signal in zip(self.levels, (a, b), strict=True):
+    def compare(
+        self,
+        name: str,
+        edge: str,
+        signals: Mapping[str, Signal | None],
+        *,
+        timed: bool = False,
+    ) -> None:
+        """Compare the values of all levels with the first's, and cycles where there are any.
+
+        With ``timed``, a level must have cycles.
+        """
+        found = dict[str, Signal]()
+        for level, signal in signals.items():
             if signal is None:
-                raise self.fail(edge, f"{kind} '{edge}': {level} does not show it")
-            if len(signal.values) != self.frames:
+                raise self.fail((level, level), edge, f"{name} is not shown")
+            if len(signal.values) != self.frames or len(signal.cycles) != self.frames:
                 raise self.fail(
+                    (level, level),
                     edge,
-                    f"{kind} '{edge}': {level} gives {len(signal.values)} beats "
-                    f"for {self.frames} frames",
+                    f"{name} has {len(signal.values)} beats for {self.frames} frames",
                 )
-        assert a is not None
-        assert b is not None
-        if a.values.shape != b.values.shape:
-            raise self.fail(
-                edge, f"{kind} '{edge}': beats of {a.values.shape[1]} and {b.values.shape[1]}"
-            )
-        self._compare_values(edge, a.values, b.values, kind)
-        self._compare_cycles(edge, a, b, kind)
+            if timed and not signal.cycles.shape[1]:
+                raise self.fail((level, level), edge, f"{name} has no cycles")
+            found[level] = signal
+        self._compare_with_first(name, edge, {n: s.values for n, s in found.items()}, "")
+        cycles = {n: s.cycles for n, s in found.items() if s.cycles.shape[1]}
+        width = max((c.shape[1] for c in cycles.values()), default=0)
+        spread = {n: np.broadcast_to(c, (self.frames, width)) for n, c in cycles.items()}
+        self._compare_with_first(name, edge, spread, "the cycle of ")
 
-    def _compare_values(self, edge: str, a: Integers, b: Integers, kind: str) -> None:
-        differs = a != b
-        if np.any(differs):
-            frame, element = (int(i) for i in np.argwhere(differs)[0])
-            raise self.fail(
-                edge,
-                f"{kind} '{edge}', element {element}, frame {frame}: "
-                f"{a[frame, element]} and {b[frame, element]}",
-                frame,
-                element,
-            )
-        self.counts.values += a.size
-        self.counts.edges.add(edge)
-
-    def _compare_cycles(self, edge: str, a: Signal, b: Signal, kind: str) -> None:
-        if 0 in (a.cycles.shape[1], b.cycles.shape[1]) and a.values.shape[1]:
-            if kind == "output":
-                raise self.fail(edge, f"output '{edge}': a level has no cycles for it")
+    def _compare_with_first(
+        self, name: str, edge: str, arrays: Mapping[str, Integers], what: str
+    ) -> None:
+        if len(arrays) < 2:
             return
-        shape = (self.frames, max(a.cycles.shape[1], b.cycles.shape[1]))
-        early, late = np.broadcast_to(a.cycles, shape), np.broadcast_to(b.cycles, shape)
-        differs = early != late
-        if np.any(differs):
-            frame, element = (int(i) for i in np.argwhere(differs)[0])
-            where = f", element {element}" if shape[1] > 1 else ""
-            raise self.fail(
-                edge,
-                f"the cycle of {kind} '{edge}'{where}, frame {frame}: "
-                f"{early[frame, element]} and {late[frame, element]}",
-                frame,
-                element,
-            )
-        self.counts.cycles += differs.size
+        (first, reference), *others = arrays.items()
+        for level, array in others:
+            pair = first, level
+            if array.shape != reference.shape:
+                sizes = f"{reference.shape[1]} and {array.shape[1]} elements"
+                raise self.fail(pair, edge, f"{what}{name}: {sizes}")
+            differs = np.asarray(reference != array)
+            if differs.any():
+                frame, element = (int(i) for i in np.argwhere(differs)[0])
+                a, b = reference[frame, element], array[frame, element]
+                raise self.fail(
+                    pair,
+                    edge,
+                    f"{what}{name}, element {element}, frame {frame}, is {a} and {b}",
+                    (frame, element),
+                )
+            if what:
+                self.counts.cycles += array.size
+            else:
+                self.counts.values += array.size
+        self.counts.edges.add(edge)
 
 
 @dataclass

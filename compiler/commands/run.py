@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastml.compiler.commands.sources import add_source, open_source
-from fastml.compiler.options import add_build_options, as_table, usage_error
+from fastml.compiler.options import add_build_options, as_list, as_table, usage_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from fastml.compiler.design import Design
     from fastml.runtime.execute import Run
+
+
+MAX_GAP = 1 << 20
+"""Longest gap, so that a stimulus cannot exhaust memory."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -136,15 +140,15 @@ def _gaps(args: Namespace, frames: int) -> "NDArray[np.int64]":
             "leave 'stalls' out",
             "FML-STIMULUS",
         )
-    gaps: Any = table.get("gaps", [0] * frames)
-    good = isinstance(gaps, list) and all(type(gap) is int and gap >= 0 for gap in gaps)
-    if not good or len(gaps) != frames or max(gaps, default=0) > 1 << 20:
+    gaps = as_list(table.get("gaps", [0] * frames))
+    good = all(type(gap) is int and 0 <= gap <= MAX_GAP for gap in gaps)
+    if not good or len(gaps) != frames:
         raise usage_error(
             str(args.stimulus),
             f"'gaps' must be {frames} numbers of cycles, one before each frame",
             code="FML-STIMULUS",
         )
-    return np.array(gaps, np.int64)
+    return np.array(gaps, dtype=np.int64)
 
 
 def _outputs(args: Namespace, found: "Run") -> "dict[Path, dict[str, NDArray[Any]]]":

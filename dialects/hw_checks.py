@@ -4,7 +4,7 @@
 consistent, every loop through a register, every instance with the ports of its module.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence, Set
 from typing import cast
 
 from xdsl.dialects import comb, hw, seq
@@ -35,28 +35,68 @@ def check_hardware(module: ModuleOp, top: str | None = None) -> None:
         checker.check(name, ())
 
 
-_CHECKED_ELSEWHERE = (hw.OutputOp, hw.ConstantOp, hw_extra.WireOp)
-_PLAIN = (
-    comb.AddOp,
-    comb.MulOp,
-    comb.SubOp,
-    comb.AndOp,
-    comb.OrOp,
-    comb.XorOp,
-    comb.DivUOp,
-    comb.DivSOp,
-    comb.ModUOp,
-    comb.ModSOp,
-    comb.ShlOp,
-    comb.ShrUOp,
-    comb.ShrSOp,
-    comb.ConcatOp,
-    hw_extra.ParityOp,
-    hw_extra.AggregateConstantOp,
-    hw_extra.FirMemOp,
-    hw_extra.FirMemReadOp,
-    hw_extra.FirMemWriteOp,
-)
+def _check_extract(op: comb.ExtractOp) -> str | None:
+    low, width, given = op.low_bit.value.data, _width(op.result), _width(op.input)
+    if 0 <= low <= given - width:
+        return None
+    return f"bits {low + width - 1} to {low} are extracted from {given}"
+
+
+def _check_replicate(op: comb.ReplicateOp) -> str | None:
+    width, given = _width(op.result), _width(op.input)
+    return f"{width} bits are no multiple of {given}" if width % given else None
+
+
+def _check_icmp(op: comb.ICmpOp) -> str | None:
+    return None if op.predicate.value.data in range(10) else "unknown predicate"
+
+
+def _check_mux(op: comb.MuxOp) -> str | None:
+    return None if _width(op.result) else "only integers can be selected"
+
+
+def _check_array_create(op: hw.ArrayCreateOp) -> str | None:
+    good = all(_is_bits(value.type) for value in op.inputs)
+    return None if good else "only arrays of integers are supported"
+
+
+def _check_array_get(op: hw.ArrayGetOp) -> str | None:
+    if not isinstance(op.input.owner, hw.ArrayCreateOp | hw_extra.AggregateConstantOp):
+        return "an array is indexed that is not made here"
+    return None if _width(op.index) else "an array of one element is indexed"
+
+
+def _check_register(op: seq.CompRegOp) -> str | None:
+    if not _is_bits(op.data.type):
+        return f"a register has type {op.data.type}"
+    return None if op.power_on_value is None else "registers have no power-on value"
+
+
+def _fine(op: Operation) -> str | None:
+    return None
+
+
+_CHECKS: dict[type[Operation], Callable[..., str | None]] = {
+    **dict.fromkeys(
+        [
+            *(comb.AddOp, comb.SubOp, comb.MulOp, comb.AndOp, comb.OrOp, comb.XorOp),
+            *(comb.DivUOp, comb.DivSOp, comb.ModUOp, comb.ModSOp),
+            *(comb.ShlOp, comb.ShrUOp, comb.ShrSOp, comb.ConcatOp, hw_extra.ParityOp),
+            *(hw.ConstantOp, hw.OutputOp, hw.InstanceOp),
+            *(hw_extra.WireOp, hw_extra.AggregateConstantOp),
+            *(hw_extra.FirMemOp, hw_extra.FirMemReadOp, hw_extra.FirMemWriteOp),
+        ],
+        _fine,
+    ),
+    comb.ExtractOp: _check_extract,
+    comb.ReplicateOp: _check_replicate,
+    comb.ICmpOp: _check_icmp,
+    comb.MuxOp: _check_mux,
+    hw.ArrayCreateOp: _check_array_create,
+    hw.ArrayGetOp: _check_array_get,
+    seq.CompRegOp: _check_register,
+}
+"""Operations that every back end takes, with what there is to check of each."""
 
 
 class _Checker:
@@ -74,8 +114,9 @@ class _Checker:
         self.check_ports(op)
         names: set[str] = set()
         for inner in op.body.block.ops:
-            self.check_op(inner, (*path, name))
+            self.check_op(inner)
             if isinstance(inner, hw.InstanceOp):
+                self.check_instance(inner, (*path, name))
                 if inner.instance_name.data in names:
                     raise FastmlError("two instances have the same name", inner)
                 names.add(inner.instance_name.data)
@@ -99,50 +140,14 @@ class _Checker:
         if clocks > 1:
             raise FastmlError("a module has at most one clock", op)
 
-    def check_op(self, op: Operation, path: tuple[str, ...]) -> None:
+    def check_op(self, op: Operation) -> None:
         for result in op.results:
             if type(result.type) is IntegerType and not _is_bits(result.type):
                 raise FastmlError(f"a wire has type {result.type}", op)
-        match op:
-            case comb.ExtractOp():
-                low, width = op.low_bit.value.data, _width(op.result)
-                if low < 0 or low + width > _width(op.input):
-                    raise FastmlError(
-                        f"bits {low + width - 1} to {low} are extracted from {_width(op.input)}",
-                        op,
-                    )
-            case comb.ReplicateOp():
-                if _width(op.result) % _width(op.input):
-                    raise FastmlError(
-                        f"{_width(op.result)} bits are no multiple of {_width(op.input)}",
-                        op,
-                    )
-            case comb.ICmpOp():
-                if op.predicate.value.data not in range(10):
-                    raise FastmlError("unknown predicate", op)
-            case comb.MuxOp():
-                if not isinstance(op.result.type, IntegerType):
-                    raise FastmlError("only integers can be selected", op)
-            case hw.ArrayCreateOp():
-                if not all(_is_bits(value.type) for value in op.inputs):
-                    raise FastmlError("only arrays of integers are supported", op)
-            case hw.ArrayGetOp():
-                made_here = (hw.ArrayCreateOp, hw_extra.AggregateConstantOp)
-                if not isinstance(op.input.owner, made_here):
-                    raise FastmlError("an array is indexed that is not made here", op)
-                if len(op.input.type) == 1:  # pyright: ignore[reportArgumentType]
-                    raise FastmlError("an array of one element is indexed", op)
-            case seq.CompRegOp():
-                if not _is_bits(op.data.type):
-                    raise FastmlError(f"a register has type {op.data.type}", op)
-                if op.power_on_value is not None:
-                    raise FastmlError("registers have no power-on value", op)
-            case hw.InstanceOp():
-                self.check_instance(op, path)
-            case _ if not isinstance(op, _PLAIN + _CHECKED_ELSEWHERE):
-                raise FastmlError(f"{op.name} is not supported", op)
-            case _:
-                pass
+        check = _CHECKS.get(type(op))
+        reason = f"{op.name} is not supported" if check is None else check(op)
+        if reason is not None:
+            raise FastmlError(reason, op)
 
     def check_instance(self, op: hw.InstanceOp, path: tuple[str, ...]) -> None:
         name = op.module_name.root_reference.data
@@ -175,7 +180,11 @@ class _Dependence:
         }
         for op in block.ops:
             for result in op.results:
-                self.visit(result, reach)
+                seen = {reach.get(source) for source in self.sources(result)}
+                if None in seen:  # a source comes later in the text
+                    self.visit(result, reach)
+                else:
+                    reach[result] = _union(seen)
         last = block.last_op
         assert last is not None
         return [set(reach[value]) for value in last.operands]
@@ -184,46 +193,44 @@ class _Dependence:
         if root in reach:
             return
         active = {root}
-        work = [(root, self.sources(root))]
+        work = [root]
         while work:
-            value, sources = work[-1]
-            for source in sources:
-                if source in active:
-                    assert isinstance(source.owner, Operation)
-                    raise FastmlError("combinational loop", source.owner)
-                if source not in reach:
-                    active.add(source)
-                    work.append((source, self.sources(source)))
-                    break
-            else:
-                work.pop()
+            sources = self.sources(work[-1])
+            pending = next((source for source in sources if source not in reach), None)
+            if pending is None:
+                value = work.pop()
                 active.discard(value)
-                found = [reach[source] for source in self.sources(value)]
-                # Most operations see what one of their operands sees.
-                union = max(found, key=len, default=frozenset[int]())
-                if any(not other <= union for other in found):
-                    union = union.union(*found)
-                reach[value] = union
+                reach[value] = _union({reach[source] for source in sources})
+            elif pending in active:
+                assert isinstance(pending.owner, Operation)
+                raise FastmlError("combinational loop", pending.owner)
+            else:
+                active.add(pending)
+                work.append(pending)
 
-    def sources(self, value: SSAValue) -> Iterator[SSAValue]:
+    def sources(self, value: SSAValue) -> Sequence[SSAValue]:
         """Values on which one depends within the cycle."""
         op = value.owner
-        match op:
-            case seq.CompRegOp() | hw_extra.FirMemOp():
-                return iter(())
-            case hw_extra.FirMemReadOp():
-                memory = op.memory.owner
-                assert isinstance(memory, hw_extra.FirMemOp)
-                clocked = memory.read_latency.value.data == 1
-                return iter(() if clocked else op.operands)
-            case hw.InstanceOp():
-                output = self.known[op.module_name.root_reference.data]
-                inputs = op.operands
-                return iter([inputs[i] for i in sorted(output[cast(OpResult, value).index])])
-            case Operation():
-                return iter(op.operands)
-            case _:
-                return iter(())
+        kind = type(op)
+        if kind is seq.CompRegOp:
+            return ()
+        if kind is hw.InstanceOp:
+            instance = cast(hw.InstanceOp, op)
+            output = self.known[instance.module_name.root_reference.data]
+            inputs = instance.operands
+            return [inputs[i] for i in sorted(output[cast(OpResult, value).index])]
+        if kind is hw_extra.FirMemReadOp:
+            read = cast(hw_extra.FirMemReadOp, op)
+            memory = cast(hw_extra.FirMemOp, read.memory.owner)
+            return () if memory.read_latency.value.data == 1 else read.operands
+        assert isinstance(op, Operation)
+        return op.operands
+
+
+def _union(sets: Set[frozenset[int] | None]) -> frozenset[int]:
+    if len(sets) == 1:
+        return next(iter(sets)) or frozenset()
+    return frozenset[int]().union(*(found for found in sets if found is not None))
 
 
 def _is_bits(value_type: Attribute) -> bool:

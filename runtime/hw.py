@@ -18,6 +18,7 @@ from typing import cast
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
+from fastml.compiler.support.collection import no_collection
 from fastml.dialects.hw_checks import check_hardware
 from fastml.runtime.bits import Packer, Words, field, from_integers, to_integers
 from fastml.runtime.hw_compile import compile_netlist
@@ -67,14 +68,15 @@ class HwSimulator:
     """A compiled design: run it as often as wanted, from an undefined state each time."""
 
     def __init__(self, module: ModuleOp, top: str, watch: Iterable[str] = ()):
-        check_hardware(module, top)
-        netlist = flatten(module, top)
-        self._program = compile_netlist(netlist, watch)
+        with no_collection():
+            check_hardware(module, top)
+            netlist = flatten(module, top)
+            self._program = compile_netlist(netlist, watch)
+            self._code = _bind(self._program)
         self.inputs = {n: netlist.nodes[i].width for n, i in netlist.inputs.items()}
         """Width of each input port but the clock."""
         self.watched = {n: f.width for n, f in self._program.watched.items()}
         """Width of each output port and watched wire."""
-        self._code = _bind(self._program)
 
     @property
     def settle(self) -> int | None:

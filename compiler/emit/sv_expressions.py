@@ -75,7 +75,7 @@ _SIGNED_INFIX: dict[type[Operation], str] = {
     comb.ModSOp: "%",
     comb.ShrSOp: ">>>",
 }
-SIGNED_BY_CONTEXT = tuple(_SIGNED_INFIX)
+SIGNED_BY_CONTEXT = frozenset(_SIGNED_INFIX)
 """Operations that would become unsigned inside an unsigned expression."""
 _COMPARISON = {
     "eq": "==",
@@ -87,12 +87,14 @@ _COMPARISON = {
 }
 
 
+_WIRING = frozenset([comb.ConcatOp, comb.ExtractOp, comb.ReplicateOp])
+
+
 def express(op: Operation, operands: Sequence[Expression]) -> Expression:
     """Print one operation on operands that are printed already."""
     printer = _PRINTERS.get(type(op), _infix)
     text, primary = printer(op, operands)
-    free = isinstance(op, comb.ConcatOp | comb.ExtractOp | comb.ReplicateOp)
-    depth = max((e.depth for e in operands), default=0) + (not free)
+    depth = max((e.depth for e in operands), default=0) + (type(op) not in _WIRING)
     return Expression(text, primary, depth)
 
 
@@ -173,7 +175,7 @@ _PRINTERS: dict[type[Operation], Callable[[Operation, Sequence[Expression]], tup
     hw_extra.ParityOp: _parity,
     hw_extra.WireOp: _alias,
 }
-COMBINATIONAL = (*_INFIX, *_SIGNED_INFIX, *_PRINTERS)
+COMBINATIONAL = frozenset([*_INFIX, *_SIGNED_INFIX, *_PRINTERS])
 """Operations that are expressions."""
 
 

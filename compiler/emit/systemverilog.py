@@ -24,6 +24,7 @@ from fastml.compiler.emit.sv_expressions import (
     width_of,
     wrap,
 )
+from fastml.compiler.support.collection import no_collection
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.compiler.support.names import Namer, is_systemverilog
 from fastml.dialects import hw_extra
@@ -37,6 +38,11 @@ _LENGTH = 160
 
 def emit_systemverilog(module: ModuleOp) -> dict[str, str]:
     """Return the text of each file by its name, in the order of the modules."""
+    with no_collection():
+        return _emit(module)
+
+
+def _emit(module: ModuleOp) -> dict[str, str]:
     check_hardware(module)
     names = Namer()
     files: dict[str, str] = {}
@@ -55,6 +61,9 @@ def _illegal(name: str, op: Operation) -> FastmlError:
         op,
         hint="rename it: letters, digits and single underscores, no reserved word",
     )
+
+
+_CONSTANT = frozenset([hw.ConstantOp, hw_extra.AggregateConstantOp, hw.ArrayCreateOp])
 
 
 @dataclass
@@ -139,7 +148,7 @@ class _ModulePrinter:
                 self.define(op.results[0], self.claim(hint.data, op))
                 hinted.add(op)
         for op in operations:
-            if isinstance(op, hw.InstanceOp):
+            if type(op) is hw.InstanceOp:
                 instance = self.claim(op.instance_name.data, op)
                 for port, result in zip(op.result_names, op.results, strict=True):
                     if result not in self.expressions:
@@ -152,17 +161,18 @@ class _ModulePrinter:
 
     def needs_name(self, op: Operation) -> bool:
         """Whether the language or the reader wants a name, before lengths are known."""
-        if isinstance(op, hw.ConstantOp | hw_extra.AggregateConstantOp | hw.ArrayCreateOp):
-            return any(isinstance(use.operation, comb.ExtractOp) for use in op.results[0].uses)
-        if not isinstance(op, COMBINATIONAL) or isinstance(op, SIGNED_BY_CONTEXT):
+        kind = type(op)
+        if kind in _CONSTANT:
+            return any(type(use.operation) is comb.ExtractOp for use in op.results[0].uses)
+        if kind not in COMBINATIONAL or kind in SIGNED_BY_CONTEXT:
             return True
         result = op.results[0]
-        sliced = any(
-            isinstance(use.operation, comb.ExtractOp) and use.operation in self.live
+        if self.uses[result] > 1 and kind is not comb.ExtractOp:
+            return True
+        return any(
+            type(use.operation) is comb.ExtractOp and use.operation in self.live
             for use in result.uses
         )
-        cheap = isinstance(op, comb.ExtractOp)
-        return sliced or (self.uses[result] > 1 and not cheap)
 
     # Statements
 
@@ -170,6 +180,9 @@ class _ModulePrinter:
         if op in self.done:
             return  # nested by an operation that came before it
         self.done.add(op)
+        if type(op) in COMBINATIONAL:
+            self.combine(op)
+            return
         match op:
             case hw.OutputOp():
                 self.outputs(op)
@@ -190,13 +203,8 @@ class _ModulePrinter:
             case hw.ConstantOp():
                 text = literal(op.value.value.data, width_of(op.result))
                 self.assign(op.result, text, set())
-            case _ if isinstance(op, COMBINATIONAL):
-                self.combine(op)
-            case _:
-                assert isinstance(
-                    op,
-                    hw_extra.FirMemWriteOp | hw_extra.AggregateConstantOp | hw.ArrayCreateOp,
-                ), op.name
+            case _:  # printed where they are used
+                assert type(op) in _CONSTANT or isinstance(op, hw_extra.FirMemWriteOp), op.name
 
     def text(self, value: SSAValue) -> Expression:
         """Return the expression of a value; one that comes later in the text by name."""
@@ -206,7 +214,7 @@ class _ModulePrinter:
         return self.expressions[value]
 
     def reads(self, values: Iterable[SSAValue]) -> set[SSAValue]:
-        return set[SSAValue]().union(*(self.owners[value] for value in values))
+        return set[SSAValue]().union(*[self.owners[value] for value in values])
 
     def combine(self, op: Operation) -> None:
         (result,) = op.results
@@ -316,7 +324,7 @@ class _ModulePrinter:
         clk: SSAValue | None = None
         reads: list[SSAValue] = []
         for op in self.block.ops:
-            if op not in self.live:
+            if op not in self.live or type(op) in COMBINATIONAL:
                 continue
             match op:
                 case seq.CompRegOp():
@@ -401,7 +409,7 @@ class _ModulePrinter:
         for use in value.uses:
             if use.operation not in self.live:
                 continue
-            if not isinstance(use.operation, comb.ExtractOp):
+            if type(use.operation) is not comb.ExtractOp:
                 return []
             low = use.operation.low_bit.value.data
             high = low + width_of(use.operation.result)

@@ -179,8 +179,8 @@ def test_memories(rule: str):
         for n, w in (("a", 3), ("b", 3), ("x", 8), ("we", 1))
     }
     seen = simulate(parse(MEMORY.format(rule=rule)), "memory", ports, cycles)
-    words = [0] * 8
-    late: int = 0
+    words: list[int] = [0] * 8
+    late = 0
     for t, (a, b, x, we) in enumerate(zip(*ports.values(), strict=True)):
         assert seen["late"][t] == late
         if a < 6:

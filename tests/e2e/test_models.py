@@ -1,0 +1,224 @@
+"""Published networks, at every level, against numbers that others' programs recorded."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from zoo import JET_TAGGER, NETWORKS, TFC_1W1A, TFC_2W2A, UNSW, Network
+
+from fastml import Design
+from fastml.compiler.emit.systemverilog import emit_systemverilog
+from fastml.runtime import mlir
+from fastml.runtime.trace import Stimulus
+
+LEVELS = ("fastml", "qflow", "affine", "hw")
+
+
+class Designs:
+    """Compiled networks, each made once."""
+
+    def __init__(self, models: Path):
+        self.models = models
+        self.made: dict[str, Design] = {}
+
+    def __call__(self, network: Network) -> Design:
+        if network.name not in self.made:
+            self.made[network.name] = network.compile(self.models)
+        return self.made[network.name]
+
+
+@pytest.fixture(scope="module")
+def models(shared: Path) -> Path:
+    return shared / "models"
+
+
+@pytest.fixture(scope="module")
+def designs(models: Path) -> Designs:
+    return Designs(models)
+
+
+def hold_against_record(design: Design, network: Network, models: Path, level: str) -> None:
+    """Compare all that the referee recorded, and the cycles with the prediction."""
+    recorded = network.recorded(models)
+    edges = network.quantisers(models)
+    recorded_edges = [f"quantiser_{k}" for k in range(len(edges))]
+    assert set(recorded_edges) == {name for name in recorded if name.startswith("quantiser_")}
+    taps = [*edges, *([network.logits] if network.logits else [])]
+    run = design.simulate(recorded["input"].astype(np.float32), level, taps=taps)
+    for edge, name in zip(edges, recorded_edges, strict=True):
+        tapped = run.tap[edge].reshape(recorded[name].shape)
+        np.testing.assert_array_equal(tapped, recorded[name], f"{level}, {name} = {edge}")
+    if network.logits:
+        logits = run.tap[network.logits]
+        assert logits.dtype == np.float32
+        np.testing.assert_array_equal(logits, recorded["logits"])
+        np.testing.assert_allclose(run.outputs, recorded["output"], rtol=1e-6, atol=0)
+    else:
+        assert run.outputs.dtype == np.float32
+        np.testing.assert_array_equal(run.outputs, recorded["output"])
+    frames = len(recorded["output"])
+    assert frames == 256
+    assert design.ii == 1
+    assert design.latency is not None
+    np.testing.assert_array_equal(run.cycles, design.latency + np.arange(frames))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)
+def test_recorded_numbers(network: Network, level: str, designs: Designs) -> None:
+    hold_against_record(designs(network), network, designs.models, level)
+
+
+def test_jet_tagger_in_verilator(designs: Designs, require_tool: Callable[[str], str]) -> None:
+    require_tool("verilator")
+    hold_against_record(designs(JET_TAGGER), JET_TAGGER, designs.models, "rtl")
+
+
+@pytest.mark.full
+def test_unsw_in_verilator(designs: Designs, require_tool: Callable[[str], str]) -> None:
+    require_tool("verilator")
+    hold_against_record(designs(UNSW), UNSW, designs.models, "rtl")
+
+
+def test_jet_tagger_by_upstream_mlir(designs: Designs, require_tool: Callable[[str], str]) -> None:
+    """Lowered and executed by upstream tools, our affine level gives the recorded logits."""
+    require_tool("mlir-opt")
+    require_tool("mlir-cpu-runner")
+    design = designs(JET_TAGGER)
+    recorded = JET_TAGGER.recorded(designs.models)
+    host = design.level("affine").host
+    assert host is not None
+    beats = host.encode({"global_in": recorded["input"]})
+    stimulus = Stimulus(beats, np.zeros(256, np.int64))
+    ours = design.level("qflow").simulate(stimulus, [])
+    (beat,) = beats.values()
+    (signal,) = ours.outputs.values()
+    results = mlir.run(design.module("affine"), _by_port(design, beat))
+    (raw,) = results.values()
+    np.testing.assert_array_equal(raw, signal.values)
+    assert JET_TAGGER.logits is not None
+    (edge,) = ours.outputs
+    logits = host.decode_taps({edge: raw}, [JET_TAGGER.logits], {"global_in": recorded["input"]})
+    np.testing.assert_array_equal(logits[JET_TAGGER.logits], recorded["logits"])
+
+
+def _by_port(design: Design, beat: Any) -> dict[str, Any]:
+    from fastml.runtime.affine import Program
+
+    (port,) = [port for port in Program(design.module("affine")).ports if not port.is_output]
+    return {port.port: beat}
+
+
+def test_jet_tagger_parses_in_mlir_both_ways(
+    designs: Designs, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("mlir-opt")
+    from xdsl.parser import Parser
+
+    from fastml.compiler.pipelines import new_context
+
+    module = designs(JET_TAGGER).module("affine")
+    back = Parser(new_context(), mlir.roundtrip(str(module))).parse_module()
+    back.verify()
+    assert mlir.roundtrip(str(back)) == mlir.roundtrip(str(module))
+
+
+@pytest.mark.parametrize("network", [JET_TAGGER, UNSW], ids=lambda n: n.name)
+def test_circt_parses_the_hardware(
+    network: Network, designs: Designs, require_tool: Callable[[str], str]
+) -> None:
+    require_tool("circt")
+    parse_in_circt(str(designs(network).module("hw")))
+
+
+def parse_in_circt(text: str) -> None:
+    """Parse and verify ``hw``, ``comb`` and ``seq`` text in CIRCT, which raises if it fails."""
+    import circt
+    from circt import ir
+
+    with ir.Context() as context, ir.Location.unknown():
+        circt.register_dialects(context)
+        module = ir.Module.parse(text)
+        assert module.operation.verify()
+
+
+def write_sources(design: Design, folder: Path) -> tuple[str, list[str]]:
+    """Write the SystemVerilog; return the top module and the files' names."""
+    files = emit_systemverilog(design.module("hw"))
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return design.rtl.pinout.top, list(files)
+
+
+def run_tool(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stderr or done.stdout)[-2000:]
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("network", [JET_TAGGER, UNSW], ids=lambda n: n.name)
+def test_verilator_has_nothing_to_say(
+    network: Network, designs: Designs, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    verilator = require_tool("verilator")
+    top, files = write_sources(designs(network), tmp_path)
+    said = run_tool([verilator, "--lint-only", "-Wall", "--top-module", top, *files], tmp_path)
+    assert said.strip() == ""
+
+
+def yosys(tool: str, steps: str, top: str, files: list[str], folder: Path) -> str:
+    script = f"read_verilog -sv {' '.join(files)}; hierarchy -check -top {top}; {steps}"
+    said = run_tool([tool, "-p", script], folder)
+    assert "Warning" not in said, [line for line in said.splitlines() if "Warning" in line][:5]
+    return said
+
+
+@pytest.mark.parametrize("network", [JET_TAGGER, UNSW], ids=lambda n: n.name)
+def test_yosys_takes_the_hardware(
+    network: Network, designs: Designs, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    tool = require_tool("yosys")
+    top, files = write_sources(designs(network), tmp_path)
+    said = yosys(tool, "proc; check -assert", top, files, tmp_path)
+    assert "Found and reported 0 problems" in said
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("network", [JET_TAGGER, UNSW], ids=lambda n: n.name)
+def test_yosys_synthesises(
+    network: Network, designs: Designs, tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    tool = require_tool("yosys")
+    top, files = write_sources(designs(network), tmp_path)
+    steps = f"synth_xilinx -family xcup -flatten -noiopad -top {top}; stat"
+    said = yosys(tool, steps, top, files, tmp_path)
+    assert "Number of cells" in said
+    assert "LUT6" in said
+
+
+@pytest.mark.parametrize(
+    ("network", "percent"), [(TFC_2W2A, 96.60), (TFC_1W1A, 92.96)], ids=["TFC_2W2A", "TFC_1W1A"]
+)
+def test_accuracy_on_all_test_images(
+    network: Network, percent: float, designs: Designs, shared: Path
+) -> None:
+    with np.load(shared / "data" / "mnist.npz") as data:
+        images, labels = data["test_image"], data["test_label"]
+    x = (images.astype(np.float32) / np.float32(255)).reshape(-1, 1, 28, 28)
+    predicted = designs(network).predict(x).argmax(axis=1)
+    assert len(labels) == 10_000
+    assert round(100 * float(np.mean(predicted == labels)), 2) == percent
+
+
+def test_jet_tagger_verifies(designs: Designs, require_tool: Callable[[str], str]) -> None:
+    """All levels and Verilator agree on vectors chosen to hurt, values and cycles."""
+    require_tool("verilator")
+    verification = designs(JET_TAGGER).verify(vectors=2000)
+    assert verification.frames == 2000
+    assert verification.levels == (*LEVELS, "rtl")
+    assert verification.counts.values > 2000 * 4 * 128
+    assert verification.counts.cycles > 0
+    assert verification.coverage.toggled > 0.95 * verification.coverage.bits

@@ -20,7 +20,7 @@ from fastml.dialects import directives
 from fastml.dialects.elements import Elements, ranges_of
 from fastml.runtime.affine_code import Library, Run
 from fastml.runtime.affine_time import check_latency, illegal, schedule_of
-from fastml.runtime.arith import WORD, hold, unsigned, wrap
+from fastml.runtime.arith import WORD, hold, unsigned
 from fastml.runtime.memory import Memory, check_memref, elements_attribute
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, narrow
 
@@ -189,8 +189,7 @@ class Program:
             if value is None:
                 place = f"element {k} of '{name}'"
                 raise FastmlError(f"{place} is never written", self.top)
-            own = wrap(width)(value) if signed and width else unsigned(value, width)
-            beats[:, k] = own
+            beats[:, k] = value if signed else unsigned(value, width)
         return narrow(beats)
 
 

@@ -1,5 +1,6 @@
 """Values and cycles of the affine interpreter, against definitions on Python integers."""
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -524,6 +525,7 @@ def test_mistakes_are_named_with_their_place(old: str, new: str, message: str):
     ("beats", "message"),
     [
         ({"x": np.array([[0, 128]])}, "'x' frame 0 element 1: 128 is not in -128..127"),
+        ({"x": np.array([[0, 0], [-129, 0]])}, r"'x' frame 1 element 0: -129 is not in"),
         ({"x": np.zeros((1, 2))}, "are float64, not integers"),
         ({"x": np.zeros((1, 3))}, r"have shape \(1, 3\), not \(frames, 2\)"),
         ({"z": np.zeros((1, 2))}, "there is no input port 'z'"),
@@ -533,6 +535,33 @@ def test_mistakes_are_named_with_their_place(old: str, new: str, message: str):
 def test_beats_that_do_not_fit(beats: dict[str, Integers], message: str):
     with pytest.raises(FastmlError, match=message):
         evaluate(parse(PARALLEL), beats)
+
+
+def test_an_edge_can_be_tapped_by_its_port():
+    text = PARALLEL.replace('name = "x"', 'name = "the input"')
+    beats = {"x": np.array([[3, 4]])}
+    taps = evaluate(parse(text), beats, ["the input", "x"]).taps
+    assert taps["the input"].tolist() == taps["x"].tolist() == [[3, 4]]
+
+
+def test_ports_are_distinct():
+    with pytest.raises(FastmlError, match="two arguments have the same 'fastml.port'"):
+        Program(faulty(PARALLEL, '"y", fastml.port = "y"', '"y", fastml.port = "x"'))
+
+
+def test_globals_are_constant():
+    text = DENSE.replace("constant, type = memref<2xi9>", "type = memref<2xi9>")
+    with pytest.raises(FastmlError, match="a global must be constant"):
+        Program(parse(text))
+
+
+def test_ports_with_different_numbers_of_beats():
+    arguments = [argument(name, "in", 2, "s6") for name in ("x", "z")]
+    beats = {"x": np.zeros((3, 2), np.int64), "z": np.zeros((4, 2), np.int64)}
+    with pytest.raises(FastmlError, match="the ports have different numbers of beats"):
+        evaluate(parse(top(arguments, "")), beats)
+    with pytest.raises(FastmlError, match="the beats are not those of 4 frames"):
+        simulate(parse(PARALLEL), back_to_back({"x": beats["x"]}, 4))
 
 
 def test_values_need_no_schedule_and_do_not_look_at_one():
@@ -572,7 +601,7 @@ def test_elements_of_mixed_types_keep_their_own():
         top([port("x", "in"), port("y", "out")], body.replace("%0, %y[0]", "%0, %y[1]"))
     )
     with pytest.raises(FastmlError, match="writes what element 1, s3, cannot hold"):
-        evaluate(swapped, {"x": rows})
+        evaluate(swapped, {"x": np.array([[5, 0, 0, 0]])})
 
 
 def test_a_long_stimulus_is_run_in_batches(monkeypatch: pytest.MonkeyPatch):
@@ -584,6 +613,14 @@ def test_a_long_stimulus_is_run_in_batches(monkeypatch: pytest.MonkeyPatch):
         a, b = ({**t.outputs, **t.taps}[name] for t in (whole, parts))
         assert (a.values == b.values).all()
         assert (a.cycles == b.cycles).all()
+
+
+def test_the_example_of_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "dialects" / "affine.md").read_text()
+    (example,) = re.findall(r"```mlir\n(.*?)```", page, re.DOTALL)
+    trace = simulate(parse(example), back_to_back({"x": np.array([[100, 28], [-7, 5]])}, 2))
+    assert trace.outputs["y"].values.tolist() == [[128], [-2]]
+    assert trace.cycles.tolist() == [3, 4]
 
 
 def test_a_module_without_a_top_function():

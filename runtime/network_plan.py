@@ -309,7 +309,7 @@ def _combination(op: SumOp | ProductOp) -> Step:
 
         return multiply
     factors = [
-        factor.astype(object) * sign.data
+        np.asarray(factor.astype(object) * sign.data, object)
         for factor, sign in zip(inference.sum_factors(op), op.signs, strict=True)
     ]
     bounds = [

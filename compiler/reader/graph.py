@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from pathlib import PurePath
 
+import numpy as np
 import onnx
 from xdsl.dialects.builtin import ArrayAttr as ListAttr
 from xdsl.dialects.builtin import ModuleOp, StringAttr, TensorType, f32
@@ -21,6 +22,7 @@ from fastml.dialects.elements import MAX_ELEMENTS
 from fastml.dialects.fastml import NetworkOp, OutputOp
 from fastml.dialects.grid import QuantisedType
 
+_NOTHING = np.zeros(0, np.float32)  # stands in where a node will not be built anyway
 SYMBOLIC_SAMPLES = 7919
 """Batch that stands for a symbolic one: a prime, so that no other size is taken for it."""
 
@@ -210,7 +212,7 @@ class GraphReader:
             source,
             schema,
             operator,
-            [None if isinstance(value, Unread) else value for value in inputs],
+            [Constant(_NOTHING) if isinstance(value, Unread) else value for value in inputs],
             self._network.body.block,
             self.samples,
             self.fresh,

@@ -16,10 +16,10 @@ GRAMMAR = "fixed<W,I> ufixed<W,I> intW uintW intW*SCALE uintW*SCALE uintW/N bipo
 MAX_INPUT_BITS = 1024
 """Widest input; widths beyond it are slips of the pen."""
 
-_FIXED = re.compile(r"(u?)fixed<\s*(\d{1,5})\s*,\s*(-?\d{1,5})\s*>")
-_INTEGER = re.compile(r"(u?)int(\d{1,5})")
-_SCALED = re.compile(r"(u?)int(\d{1,5})\*([0-9.eE+-]+)")
-_RATIO = re.compile(r"uint(\d{1,5})/(\d{1,9})")
+_FIXED = re.compile(r"(u?)fixed<\s*(\d{1,5})\s*,\s*(-?\d{1,5})\s*>", re.ASCII)
+_INTEGER = re.compile(r"(u?)int(\d{1,5})", re.ASCII)
+_SCALED = re.compile(r"(u?)int(\d{1,5})\*([0-9.eE+-]+)", re.ASCII)
+_RATIO = re.compile(r"uint(\d{1,5})/(\d{1,9})", re.ASCII)
 
 
 def parse_input_type(text: str) -> QuantisedType:
@@ -95,7 +95,8 @@ def _width(text: str) -> int:
 
 
 def _scale(text: str) -> NDArray[np.float32]:
-    scale = np.float32(float(text))
+    with np.errstate(over="ignore"):
+        scale = np.float32(float(text))
     if not np.isfinite(scale) or scale <= 0:
         raise ValueError(f"the scale must be a positive float32, got {text}")
     return np.asarray(scale)

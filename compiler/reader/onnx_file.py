@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
@@ -97,6 +97,20 @@ class Model:
         )
 
 
+def _is_text(message: Message) -> bool:
+    """Return whether every string in a message is one; protobuf gives others as bytes."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            values = [value] if isinstance(value, str | bytes) else value
+            if not all(isinstance(entry, str) for entry in values):
+                return False
+        elif field.type == field.TYPE_MESSAGE:
+            parts = [value] if isinstance(value, Message) else value
+            if not all(_is_text(part) for part in parts):
+                return False
+    return True
+
+
 def load(path: Path) -> Model:
     """Parse a model file; raise ``FastmlError`` on anything that is not a model."""
 
@@ -119,6 +133,8 @@ def load(path: Path) -> Model:
         proto.ParseFromString(contents)
     except (DecodeError, ValueError):
         raise error(f"not an ONNX model, or a truncated one ({size} bytes)") from None
+    if not _is_text(proto):
+        raise error("a name in it is not UTF-8 text")
     if not proto.HasField("graph") or not proto.opset_import or not proto.graph.output:
         raise error("not an ONNX model: it has no graph, no outputs or no operator set")
     opsets: dict[str, int] = {}

@@ -95,10 +95,15 @@ def dropout(node: Node) -> Value:
     """The same tensor: nothing is dropped in inference."""
     data = node.take(0)
     if node.schema.since >= 12:
-        node.take_optional(1)  # the ratio, which only training uses
-        training = node.take_optional(2)
-        if training is not None and np.any(node.constant(training, "training_mode").array):
-            raise node.error("FML-IMP-ATTR", "input 'training_mode' = true is not implemented")
+        ratio, training = node.take_optional(1), node.take_optional(2)
+        if isinstance(ratio, Constant) and (ratio.array.dtype.kind != "f" or ratio.shape):
+            raise node.error("FML-IMP-TYPE", "'ratio', which only training uses, is no number")
+        if training is not None:
+            flag = node.constant(training, "training_mode").array
+            if flag.dtype != np.bool_ or flag.shape:
+                raise node.error("FML-IMP-TYPE", "'training_mode' is not one truth value")
+            if flag:
+                raise node.error("FML-IMP-ATTR", "input 'training_mode=1' is not implemented")
     return same_value(node, data)
 
 

@@ -7,7 +7,7 @@
     ir/LEVEL.mlir          the IR of every level, as it was executed
     ir/constants.npz       its large constants
     rtl/MODULE.sv          SystemVerilog
-    rtl_test/              a self-checking testbench with vectors
+    tb/                    a self-checking testbench with vectors
 """
 
 import json
@@ -22,13 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
+from fastml.compiler.emit.testbench import emit_testbench
 from fastml.compiler.manifest import build_manifest, host_from, pinout_from
 from fastml.compiler.modules import SIDECAR, read_module, read_text, render_module
 from fastml.compiler.pipelines import LEVELS
 from fastml.compiler.report import build_report
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.compiler.tensors import save_arrays
+from fastml.runtime.clocked import drive
 from fastml.runtime.clocked_levels import RtlLevel
+from fastml.runtime.trace import Stimulus, Trace
+from fastml.runtime.vectors import hurting_vectors, random_gaps
 
 if TYPE_CHECKING:
     from fastml.compiler.design import Design
@@ -38,6 +42,7 @@ REPORT = "report.json"
 MAX_JSON_BYTES = 1 << 28
 EMIT = (*LEVELS, "sv")
 """What a build can go down to."""
+TESTBENCH_FRAMES = 64
 
 
 def write_project(design: "Design", folder: Path, emit: str = "sv") -> None:
@@ -88,7 +93,18 @@ def render_project(design: "Design", emit: str) -> dict[str, bytes]:
 
 
 def _testbench(design: "Design") -> dict[str, bytes]:
-    return {}
+    """Return a testbench that expects what the dataflow level predicts, gaps and all."""
+    pinout = design.rtl.pinout
+    beats = hurting_vectors(design.graph, TESTBENCH_FRAMES, seed=0)
+    gaps = random_gaps(TESTBENCH_FRAMES, seed=0)
+    predicted = design.level("qflow").simulate(Stimulus(beats, gaps), [])
+    ports = {port.edge: port.port for port in (*pinout.inputs, *pinout.outputs)}
+    given = Stimulus({ports[edge]: values for edge, values in beats.items()}, gaps)
+    expected = Trace({ports[edge]: signal for edge, signal in predicted.outputs.items()})
+    inputs, outputs = ([p.layout for p in side] for side in (pinout.inputs, pinout.outputs))
+    plan = drive(pinout.input_widths, inputs, given, pinout.ii, pinout.drain)
+    files = emit_testbench(pinout.top, pinout.input_widths, outputs, plan, expected)
+    return {f"tb/{name}": text.encode() for name, text in files.items()}
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

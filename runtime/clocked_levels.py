@@ -22,7 +22,7 @@ from xdsl.ir import Attribute
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects import directives
 from fastml.dialects.elements import Elements
-from fastml.runtime.clocked import VALID, ClockedDesign, simulate_frames
+from fastml.runtime.clocked import RESET, VALID, ClockedDesign, simulate_frames
 from fastml.runtime.host import Host, unknown_edge
 from fastml.runtime.hw import HwSimulator
 from fastml.runtime.levels import Level, by_edge, host_of
@@ -56,6 +56,31 @@ class Pinout:
     taps: Mapping[str, TapLayout]
     ii: int
     latency: int
+
+    @property
+    def input_widths(self) -> dict[str, int]:
+        """Width of every input port but the clock."""
+        return {RESET: 1} | _widths(self.inputs)
+
+    @property
+    def output_widths(self) -> dict[str, int]:
+        """Width of every output port."""
+        return _widths(self.outputs)
+
+    @property
+    def drain(self) -> int:
+        """Cycles to watch after the last frame was offered."""
+        return self.latency + self.ii + SLACK
+
+
+def _widths(ports: Sequence[Port]) -> dict[str, int]:
+    """Return the widths of the wires of ports; an element of width 0 takes no wire."""
+    widths = dict[str, int]()
+    for port in ports:
+        widths[port.port + VALID] = 1
+        if port.elements.total_width:
+            widths[port.port] = port.elements.total_width
+    return widths
 
 
 def pinout_of(module: ModuleOp) -> Pinout:
@@ -158,7 +183,7 @@ class ClockedLevel(Level):
                 [port.layout for port in pinout.outputs],
                 given,
                 initiation_interval=pinout.ii,
-                drain=pinout.latency + pinout.ii + SLACK,
+                drain=pinout.drain,
                 taps=layouts,
             )
 
@@ -198,13 +223,9 @@ class RtlLevel(ClockedLevel):
         """Build with Verilator; the same files and wires are built once."""
         from fastml.runtime.verilator import VerilatedDesign
 
-        inputs, outputs = dict[str, int](), dict[str, int]()
-        for side, ports in ((inputs, self.pinout.inputs), (outputs, self.pinout.outputs)):
-            for port in ports:
-                side[port.port + VALID] = 1
-                if port.elements.total_width:
-                    side[port.port] = port.elements.total_width
-        inputs["rst"] = 1
         if not self.files:
             raise FastmlError("there is no SystemVerilog", in_file("rtl"), code="FML-FILE")
-        return VerilatedDesign(self.files, self.pinout.top, inputs, outputs, watch)
+        pinout = self.pinout
+        return VerilatedDesign(
+            self.files, pinout.top, pinout.input_widths, pinout.output_widths, watch
+        )

@@ -545,7 +545,7 @@ def test_an_edge_can_be_tapped_by_its_port():
 
 
 def test_ports_are_distinct():
-    with pytest.raises(FastmlError, match="two arguments have the same 'fastml.port'"):
+    with pytest.raises(FastmlError, match=r"two arguments have the same 'fastml\.port'"):
         Program(faulty(PARALLEL, '"y", fastml.port = "y"', '"y", fastml.port = "x"'))
 
 

@@ -237,7 +237,7 @@ def random_design(random: Random) -> tuple[ModuleOp, dict[str, Elements], list[s
     return parse(text), inputs, [f"the {name}" for name in edges]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 1 << 30))
 def test_random_layers(random: Random, seed: int):
     module, inputs, edges = random_design(random)

@@ -85,11 +85,14 @@ class GraphLowering:
         block = Block(arg_types=types)
         top = func.FuncOp(top_name, (types, []), Region(block))
         top.location = self.graph.location
-        attributes = [
-            DictionaryAttr(self._describe(v, name) | {"fastml.direction": StringAttr(way)})
-            for v, name, way in arguments
-        ]
-        top.arg_attrs = ListAttr(attributes)
+        top.arg_attrs = ListAttr(
+            [
+                DictionaryAttr(
+                    self._describe(v, name, port) | {"fastml.direction": StringAttr(way)}
+                )
+                for (v, name, way), port in zip(arguments, self._top_ports(arguments), strict=True)
+            ]
+        )
         top.attributes["fastml.top"] = UnitAttr()
         for (value, _, _), argument in zip(arguments, block.args, strict=True):
             if value not in self.memories:
@@ -108,6 +111,14 @@ class GraphLowering:
             self.ports[value] = self.namer.unique(name)
         for stage in self.graph.stages:
             self.ports[stage.result] = self.namer.unique(stage.edge.data)
+
+    def _top_ports(self, arguments: Sequence[tuple[SSAValue, str, str]]) -> list[str]:
+        """Return a name for each port: a channel that is several of them gets more than one."""
+        ports = list[str]()
+        for value, name, _ in arguments:
+            own = self.ports[value]
+            ports.append(self.namer.unique(name) if own in ports else own)
+        return ports
 
     def _check_folded(self, folded: list[qflow.StageOp]) -> None:
         stage = folded[0]
@@ -137,10 +148,10 @@ class GraphLowering:
             if value is not None:
                 top.attributes[name] = IntegerAttr(value.data, i64)
 
-    def _describe(self, value: SSAValue, edge: str) -> dict[str, Attribute]:
+    def _describe(self, value: SSAValue, edge: str, port: str) -> dict[str, Attribute]:
         return {
             "fastml.name": StringAttr(edge),
-            "fastml.port": StringAttr(self.ports[value]),
+            "fastml.port": StringAttr(port),
             "fastml.elements": StringAttr(str(channel_of(value).elements)),
         }
 
@@ -169,7 +180,9 @@ class GraphLowering:
                 memref_of(stage.channel.elements).element_type, None, [len(stage.channel)]
             )
             buffer.location = stage.location
-            buffer.attributes |= self._describe(stage.result, stage.edge.data)
+            buffer.attributes |= self._describe(
+                stage.result, stage.edge.data, self.ports[stage.result]
+            )
             block.add_op(buffer)
             self.memories[stage.result] = buffer.memref
         name = self.namer.unique(f"{stage.name.partition('.')[2]}_{self.ports[stage.result]}")

@@ -154,7 +154,8 @@ class Program:
                 columns = np.ascontiguousarray(beats[port.port].T)
                 memory.values = [hold(column, memory.width) for column in columns]
             ports[port.port] = memory
-            run.edges.setdefault(port.name, []).append(memory)
+            if not (port.is_output and port.name in run.edges):  # there, it is a copy
+                run.edges.setdefault(port.name, []).append(memory)
         arguments = list(ports.values())
         self.code.call(run, arguments, [0] * len(arguments), 0)
         if self.library.timed:

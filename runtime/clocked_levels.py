@@ -174,7 +174,8 @@ class ClockedLevel(Level):
         layouts = [pinout.taps[name] for name in taps]
         watch = {tap.wire: sum(tap.widths) for tap in layouts if sum(tap.widths)}
         design = self.build(watch)
-        ports = {port.edge: port.port for port in (*pinout.inputs, *pinout.outputs)}
+        inputs = {port.edge: port.port for port in pinout.inputs}
+        outputs = {port.edge: port.port for port in pinout.outputs}
 
         def run(given: Stimulus, _: Sequence[str]) -> Trace:
             return simulate_frames(
@@ -187,7 +188,7 @@ class ClockedLevel(Level):
                 taps=layouts,
             )
 
-        return by_edge(ports, stimulus, taps, run)
+        return by_edge(inputs, outputs, stimulus, taps, run)
 
 
 class HardwareLevel(ClockedLevel):

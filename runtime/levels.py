@@ -175,23 +175,29 @@ class LoopLevel(ModuleLevel):
 
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Execute the top function."""
-        ports = {port.name: port.port for port in self._program.ports}
-        return by_edge(ports, stimulus, taps, self._program.simulate)
+        sides: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        for port in self._program.ports:
+            sides[port.is_output][port.name] = port.port
+        return by_edge(*sides, stimulus, taps, self._program.simulate)
 
 
 def by_edge(
-    ports: Mapping[str, str],
+    inputs: Mapping[str, str],
+    outputs: Mapping[str, str],
     stimulus: Stimulus,
     taps: Sequence[str],
     simulate: Callable[[Stimulus, Sequence[str]], Trace],
 ) -> Trace:
-    """Call a simulation whose beats and outputs go by port; ``ports`` are by edge name."""
-    edges = {port: edge for edge, port in ports.items()}
+    """Call a simulation whose beats and outputs go by port.
+
+    ``inputs`` and ``outputs`` are ports by edge name; an edge may be both.
+    """
+    edges = {port: edge for edge, port in outputs.items()}
     beats = dict[str, Integers]()
     for name, values in stimulus.beats.items():
-        if name not in ports:
+        if name not in inputs:
             raise FastmlError("is no input of the design", in_file(name), code="FML-STIMULUS")
-        beats[ports[name]] = values
+        beats[inputs[name]] = values
     trace = simulate(Stimulus(beats, stimulus.gaps), taps)
     return Trace({edges[port]: signal for port, signal in trace.outputs.items()}, trace.taps)
 

@@ -1,0 +1,622 @@
+"""Networks lowered to integers, against Fractions and float32 written down here again."""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, overload
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from xdsl.context import Context
+from xdsl.dialects.builtin import FloatAttr, ModuleOp, TensorType, f32
+from xdsl.ir import Attribute, Operation, SSAValue
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import fastml, inference, qflow
+from fastml.dialects.array import ArrayAttr
+from fastml.dialects.fastml import Rounding, element_type, shape_of
+from fastml.dialects.grid import (
+    BipolarType,
+    FixedType,
+    QuantisedType,
+    RatioType,
+    ScaledType,
+)
+from fastml.dialects.interface import Interface
+from fastml.lowering.fastml_to_qflow import FastmlToQflow
+from fastml.runtime.host import Host
+from fastml.runtime.qflow import evaluate
+
+Array = NDArray[Any]
+BIPOLAR = BipolarType(ArrayAttr.get(np.array(1.0, np.float32)))
+
+
+def scaled(storage: str, scale: Any, zero_point: Any = 0) -> ScaledType:
+    signed, width = int(storage[0] == "s"), int(storage[1:])
+    step = ArrayAttr.get(np.array(scale, np.float32))
+    return ScaledType(signed, width, step, ArrayAttr.get(np.array(zero_point)))
+
+
+# --- building networks ----------------------------------------------------------------
+
+
+class Builder:
+    """Builds a network; every method appends one layer and returns its edge."""
+
+    def __init__(self, outputs: Sequence[str], **inputs: tuple[Attribute, tuple[int, ...]]):
+        types = {name: TensorType(element, shape) for name, (element, shape) in inputs.items()}
+        self.network = fastml.NetworkOp("net", types, outputs)
+        self.edges: dict[str, SSAValue] = dict(self.network.inputs)
+
+    def add(self, op: Operation) -> SSAValue:
+        self.network.body.block.add_op(op)
+        if isinstance(op, fastml.LayerOp):
+            self.edges[op.edge_name] = op.result
+        return op.results[0]
+
+    def all(self, operations: Sequence[Operation]) -> SSAValue:
+        return [self.add(op) for op in operations][-1]
+
+    def fresh(self, name: str) -> str:
+        return name if name not in self.edges else self.fresh(f"{name}'")
+
+    def constant(self, values: Any, element: Any = f32) -> SSAValue:
+        kind = np.float32 if element is f32 else None
+        return self.add(fastml.ConstantOp(np.array(values, kind), element))
+
+    def weights(self, shape: tuple[int, ...], seed: int = 0, element: Any = None) -> SSAValue:
+        element = element or FixedType(1, 4, 2)
+        low, high = element.raw_range
+        rng = np.random.default_rng(seed)
+        return self.constant(rng.integers(low, high, shape, endpoint=True), element)
+
+    def matmul(self, edge: str, left: SSAValue, right: SSAValue) -> SSAValue:
+        return self.all(inference.matmul(edge, left, right, self.fresh))
+
+    def sum(self, edge: str, inputs: Sequence[SSAValue], signs: Sequence[int]) -> SSAValue:
+        return self.all(inference.add(edge, inputs, signs))
+
+    def quantise(self, edge: str, x: SSAValue, to: Any, *rest: Any) -> SSAValue:
+        return self.add(fastml.QuantiseOp(edge, x, to, *rest))
+
+    def done(self, *outputs: SSAValue) -> ModuleOp:
+        self.network.body.block.add_op(fastml.OutputOp(outputs))
+        module = ModuleOp([self.network])
+        module.verify()
+        return module
+
+
+# --- the oracle -----------------------------------------------------------------------
+
+HALF = Fraction(1, 2)
+
+
+def outwards(function: Callable[[Fraction], int]) -> Callable[[Fraction], int]:
+    """Apply a rounding of magnitudes to both signs."""
+    return lambda v: function(v) if v >= 0 else -function(-v)
+
+
+ROUND: dict[Rounding, Callable[[Fraction], int]] = {
+    Rounding.HALF_EVEN: round,
+    Rounding.CEIL: lambda v: -(-v // 1),
+    Rounding.FLOOR: lambda v: v // 1,
+    Rounding.UP: outwards(lambda v: -(-v // 1)),
+    Rounding.DOWN: outwards(lambda v: v // 1),
+    Rounding.HALF_UP: outwards(lambda v: (v + HALF) // 1),
+    Rounding.HALF_DOWN: outwards(lambda v: max(-(-(v - HALF) // 1), 0)),
+}
+
+
+@overload
+def each(function: Callable[[Any], Any], a: Any, /) -> Array: ...
+@overload
+def each(function: Callable[[Any, Any], Any], a: Any, b: Any, /) -> Array: ...
+@overload
+def each(function: Callable[[Any, Any, Any], Any], a: Any, b: Any, c: Any, /) -> Array: ...
+@overload
+def each(function: Callable[[Any, Any, Any, Any, Any], Any], /, *arrays: Any) -> Array: ...
+def each(function: Callable[..., Any], /, *arrays: Any) -> Array:
+    """Apply a function to each element of broadcast arrays."""
+    return np.frompyfunc(function, len(arrays), 1)(*arrays)
+
+
+def real_of(value: SSAValue, held: Array) -> Array:
+    """Decode integers as the definitions of the types say."""
+    match element_type(value):
+        case FixedType(fraction=fraction):
+            shift = fraction.data
+            return each(lambda v: np.float32(float(Fraction(int(v)) / Fraction(2) ** shift)), held)
+        case ScaledType(scale=scale, zero_point=zero):
+            return each(
+                lambda v, s, z: np.float32(int(v) - int(z)) * s, held, scale.array, zero.array
+            )
+        case RatioType(divisor=divisor):
+            return each(lambda v: np.float32(v) / np.float32(divisor.data), held)
+        case BipolarType(scale=scale):
+            return each(lambda v, s: s if v else -s, held, scale.array)
+        case _:
+            return held  # fmt: skip
+
+
+def integer_of(value: SSAValue, held: Array) -> Array:
+    match element_type(value):
+        case ScaledType(zero_point=zero):
+            return held - zero.array.astype(object)
+        case BipolarType():
+            return 2 * held - 1
+        case _:
+            return held
+
+
+def quantised(op: fastml.QuantiseOp, real: Array) -> Array:
+    low, high, mode = op.low.data, op.high.data, ROUND[op.rounding.data]
+    if isinstance(op.to, BipolarType):
+        return each(lambda v: int(v >= 0), real)
+    scale: Any = np.float32(1)
+    zero: Any = 0
+    if isinstance(op.to, FixedType):
+        scale = np.float32(2.0**-op.to.fraction.data)
+    elif isinstance(op.to, ScaledType):
+        scale, zero = op.to.scale.array, op.to.zero_point.array
+
+    def one(x: Any, s: Any, z: Any) -> int:
+        shifted = np.float32(np.float32(np.float32(x) / np.float32(s)) + np.float32(z))
+        return int(mode(Fraction(float(min(max(shifted, np.float32(low)), np.float32(high))))))
+
+    return each(one, real, scale, zero)
+
+
+def elementwise(op: fastml.ElementwiseOp, operands: list[Array]) -> Array:
+    x, y = operands[0], operands[-1]
+    match op:
+        case fastml.AddOp():
+            return each(lambda a, b: np.float32(a) + np.float32(b), x, y)
+        case fastml.SubOp():
+            return each(lambda a, b: np.float32(a) - np.float32(b), x, y)
+        case fastml.MulOp():
+            return each(lambda a, b: np.float32(a) * np.float32(b), x, y)
+        case fastml.DivOp():
+            return each(lambda a, b: np.float32(a) / np.float32(b), x, y)
+        case fastml.PowOp():
+            return each(lambda a, b: np.power(np.float32(a), np.float32(b)), x, y)
+        case fastml.ReluOp():
+            return each(lambda a: max(np.float32(a), np.float32(0)), x)
+        case _:
+            assert isinstance(op, fastml.BatchNormOp)
+            epsilon = np.float32(op.epsilon.value.data)
+
+            def normalise(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any) -> Any:
+                factor = np.float32(1) / np.sqrt(variance + epsilon) * gamma
+                return np.float32(x) * factor + (beta - mean * factor)
+
+            return each(normalise, *operands)
+
+
+def run_frame(network: fastml.NetworkOp, inputs: dict[str, Array]) -> dict[str, Array]:
+    """Evaluate one frame in Python numbers: integers of quantised edges, else float32."""
+    held: dict[SSAValue, Array] = {network.inputs[n]: x for n, x in inputs.items()}
+    for op in network.body.block.ops:
+        if isinstance(op, fastml.ConstantOp):
+            held[op.result] = op.value.array.astype(object)
+        if not isinstance(op, fastml.LayerOp):
+            continue
+        operands = [held[x] for x in op.operands]
+        integers = [integer_of(v, h) for v, h in zip(op.operands, operands, strict=True)]
+        match op:
+            case fastml.MatMulOp():
+                found: Any = integers[0] @ integers[1]
+            case fastml.SumOp():
+                to = element_type(op.result)
+                assert isinstance(to, QuantisedType)
+                found = 0
+                for v, x, sign in zip(op.inputs, integers, op.signs, strict=True):
+                    own = element_type(v)
+                    assert isinstance(own, QuantisedType)
+                    found = found + each(lambda r: round(r), own.step / to.step) * x * sign.data
+            case fastml.ProductOp():
+                found = integers[0] * integers[1]
+            case fastml.RearrangeOp():
+                found = np.concatenate([x.reshape(-1) for x in operands])[op.index_map]
+            case fastml.QuantiseOp():
+                found = quantised(op, real_of(op.input, operands[0]))
+            case fastml.ExactCastOp():
+                found = cast(op, operands[0], integers[0])
+            case _:
+                assert isinstance(op, fastml.ElementwiseOp)
+                reals = [real_of(v, h) for v, h in zip(op.inputs, operands, strict=True)]
+                found = elementwise(op, reals)
+        found, shape = np.array(found, object), shape_of(op.result)
+        fits = found.size == int(np.prod(shape))
+        held[op.result] = found.reshape(shape) if fits else np.broadcast_to(found, shape)
+    return {name: held[value] for name, value in network.edges.items()}
+
+
+def cast(op: fastml.ExactCastOp, held: Array, integers: Array) -> Array:
+    to = element_type(op.result)
+    assert isinstance(to, QuantisedType)
+    own = element_type(op.input)
+    if isinstance(own, QuantisedType):
+        exact = integers * own.step / to.step
+    else:
+        exact = each(lambda v: Fraction(float(v)), held) / to.step
+    raw = exact - to.shift
+    assert all(r.denominator == 1 for r in raw.reshape(-1))
+    return each(int, raw)
+
+
+# --- comparing ------------------------------------------------------------------------
+
+
+def lower(module: ModuleOp) -> ModuleOp:
+    lowered = module.clone()
+    FastmlToQflow().apply(Context(), lowered)
+    lowered.verify()
+    return lowered
+
+
+def random_inputs(network: fastml.NetworkOp, frames: int, seed: int) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    inputs: dict[str, Array] = {}
+    for name, value in network.inputs.items():
+        shape = (frames, *shape_of(value))
+        element = element_type(value)
+        if not isinstance(element, QuantisedType):
+            inputs[name] = rng.normal(0, 3, shape).astype(np.float32)
+            continue
+        low, high = element.raw_range
+        span = rng.integers(0, high - low, shape, endpoint=True)
+        edge = rng.random(shape)
+        inputs[name] = np.where(edge < 0.1, low, np.where(edge > 0.9, high, low + span))
+    return inputs
+
+
+def check(module: ModuleOp, frames: int = 24, seed: int = 0) -> qflow.GraphOp:
+    """Lower, run, and compare every hardware edge and every output with the oracle."""
+    (network,) = [op for op in module.ops if isinstance(op, fastml.NetworkOp)]
+    inputs = random_inputs(network, frames, seed)
+    with np.errstate(over="ignore"):
+        expected = [
+            run_frame(network, {n: x[k].astype(object) for n, x in inputs.items()})
+            for k in range(frames)
+        ]
+    lowered = lower(module)
+    (graph,) = [op for op in lowered.ops if isinstance(op, qflow.GraphOp)]
+    interface = Interface.of(lowered)
+
+    def rows(name: str) -> Array:
+        return np.stack([frame[name].reshape(-1) for frame in expected])
+
+    beats = {name: rows(name).astype(np.int64) for name in graph.inputs}
+    names = list(interface.view.inputs)
+    outputs, taps = evaluate(lowered, beats, names)
+    for name in names:
+        assert np.array_equal(taps[name], rows(name)), name
+    for name, value in graph.outputs.items():
+        channel = qflow.channel_of(value)
+        assert np.array_equal(outputs[name], rows(name))
+        assert np.all((outputs[name] >= channel.lows) & (outputs[name] <= channel.highs))
+    real = Host(interface).decode(taps)
+    edges = {value: name for name, value in network.edges.items()}
+    for name, value in network.outputs.items():
+        wanted = [real_of(value, frame[edges[value]]) for frame in expected]
+        stacked = np.stack(wanted).astype(np.float32).reshape(real[name].shape)
+        assert np.array_equal(real[name], stacked), name
+    return graph
+
+
+def stages(graph: qflow.GraphOp) -> list[str]:
+    return [stage.name.removeprefix("qflow.") for stage in graph.stages]
+
+
+# --- linear operators -----------------------------------------------------------------
+
+SHAPES = [
+    ((1, 5), (5, 3), False),
+    ((5,), (5, 3), False),
+    ((1, 5), (5,), False),
+    ((5,), (5,), False),
+    ((1, 4, 5), (5, 3), False),
+    ((1, 4, 5), (5,), False),
+    ((1, 4, 5), (1, 5, 3), False),
+    ((1, 2, 4, 5), (2, 5, 3), False),
+    ((1, 4, 5), (2, 1, 5, 3), False),
+    ((5,), (2, 5, 3), False),
+    ((5, 1), (3, 5), True),
+    ((5,), (3, 5), True),
+    ((5,), (5,), True),
+    ((1, 5, 4), (3, 5), True),
+    ((1, 5, 4), (5,), True),
+    ((1, 5, 4), (2, 3, 5), True),
+    ((2, 1, 5, 4), (3, 3, 5), True),
+]
+
+
+@pytest.mark.parametrize(("shape", "weight", "constant_left"), SHAPES)
+@pytest.mark.parametrize("kind", ["fixed", "zero_point", "bipolar"])
+def test_matmul(shape: tuple[int, ...], weight: tuple[int, ...], constant_left: bool, kind: str):
+    element: Any = {
+        "fixed": FixedType(1, 5, 3),
+        "zero_point": scaled("u4", 0.3, 6),
+        "bipolar": BIPOLAR,
+    }[kind]
+    own = {"fixed": None, "zero_point": scaled("s4", 0.7, -3), "bipolar": BIPOLAR}[kind]
+    net = Builder(["y"], x=(element, shape))
+    w, x = net.weights(weight, element=own), net.edges["x"]
+    y = net.matmul("y", w, x) if constant_left else net.matmul("y", x, w)
+    check(net.done(y))
+
+
+def test_scales_along_every_axis():
+    """Per-channel weights, and an operand whose scale differs by row."""
+    net = Builder(["z"], x=(scaled("s4", [[[0.5], [0.3], [0.7]]]), (1, 3, 4)))
+    y = net.matmul("y", net.edges["x"], net.weights((4, 2), element=scaled("s4", [0.1, 0.9])))
+    net.add(fastml.ReluOp("r", [y]))
+    check(net.done(net.quantise("z", net.edges["r"], scaled("u3", [0.4, 2.0], 1))))
+
+
+def test_zero_points_that_differ_by_position():
+    net = Builder(["y"], x=(scaled("u4", 0.5, [[[3], [9], [0]]]), (1, 3, 4)))
+    graph = check(net.done(net.matmul("y", net.edges["x"], net.weights((4, 2)))))
+    assert stages(graph) == ["combine", "dense"]
+
+
+def test_scales_along_the_contracted_axis_meet_on_a_finer_step():
+    net = Builder(["y"], x=(scaled("s4", [0.5, 0.25, 2.0, 0.75]), (1, 4)))
+    check(net.done(net.matmul("y", net.edges["x"], net.weights((4, 3)))))
+
+
+def test_recast_from_bipolar_and_zero_point():
+    net = Builder(["y"], x=(scaled("u4", 0.5, 3), (1, 4)))
+    check(net.done(net.add(fastml.ExactCastOp("y", net.edges["x"], scaled("s12", 0.125, 11)))))
+
+
+def test_recast_to_a_step_that_does_not_divide():
+    net = Builder(["y"], x=(scaled("u4", 0.5), (1, 4)))
+    y = net.add(fastml.ExactCastOp("y", net.edges["x"], scaled("s12", 0.3)))
+    with pytest.raises(FastmlError, match=r"FML-GRID.*does not divide"):
+        lower(net.done(y))
+
+
+def test_weights_beyond_64_bits():
+    net = Builder(["y"], x=(FixedType(1, 40, 0), (1, 3)))
+    wide = np.array([[1 << 60], [-(1 << 60) + 7], [12345]], object)
+    y = net.matmul("y", net.edges["x"], net.constant(wide, FixedType(1, 62, 0)))
+    check(net.done(y))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        (FixedType(1, 5, 3), FixedType(0, 4, -1)),
+        (scaled("s4", 0.3, 2), scaled("u3", 0.2, 5)),
+        (scaled("s4", 0.1), scaled("s4", np.float32(0.1) * np.float32(7))),
+        (BIPOLAR, FixedType(1, 3, 2)),
+    ],
+)
+@pytest.mark.parametrize("shape", [(1, 3), (3,), (1, 1), (1, 2, 3)])
+def test_sum(left: QuantisedType, right: QuantisedType, shape: tuple[int, ...]):
+    net = Builder(["s", "d"], a=(left, (1, 3)), b=(right, shape))
+    a, b = net.edges["a"], net.edges["b"]
+    check(net.done(net.sum("s", [a, b, a], [1, 1, 1]), net.sum("d", [a, b], [-1, 1])))
+
+
+def test_sum_with_a_constant():
+    net = Builder(["s"], a=(scaled("s4", 0.5, 2), (1, 3)))
+    c = net.weights((3,), element=scaled("s4", 0.25, 1))
+    check(net.done(net.sum("s", [net.edges["a"], c], [1, -1])))
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_product(constant: bool):
+    net = Builder(["p"], a=(scaled("s4", 0.5, 2), (1, 3)), b=(BIPOLAR, (1, 1)))
+    b = net.weights((1, 1), element=scaled("s4", 0.25, 1)) if constant else net.edges["b"]
+    p = net.all(inference.multiply("p", net.edges["a"], b))
+    check(net.done(p))
+
+
+def test_square_of_an_edge_has_an_exact_range():
+    net = Builder(["p"], a=(scaled("u4", 0.5, 5), (1, 3)))
+    graph = check(net.done(net.all(inference.multiply("p", net.edges["a"], net.edges["a"]))))
+    assert stages(graph) == ["combine", "multiply"]
+    assert str(qflow.channel_of(graph.outputs["p"]).ranges.data) == "3 x 0..100"
+
+
+# --- index maps -----------------------------------------------------------------------
+
+
+def rearrange(net: Builder, edge: str, inputs: Sequence[SSAValue], index: Any, shape: Any):
+    return net.all(inference.rearrange(edge, inputs, index, shape, net.fresh))
+
+
+def test_transpose_moves_scales_along():
+    net = Builder(["z"], x=(scaled("s5", [[[0.5], [0.3], [0.7]]], [[[1], [2], [0]]]), (1, 3, 2)))
+    index = np.arange(6).reshape(3, 2).T.reshape(-1)
+    t = rearrange(net, "t", [net.edges["x"]], index, (1, 2, 3))
+    r = net.add(fastml.ReluOp("r", [t]))
+    check(net.done(net.quantise("z", r, FixedType(0, 3, 1))))
+
+
+def test_slice_of_elements_with_scales_of_their_own():
+    net = Builder(["t"], x=(scaled("s5", [[0.5, 0.3, 0.7, 0.1]]), (1, 4)))
+    check(net.done(rearrange(net, "t", [net.edges["x"]], np.array([3, 1, 1]), (1, 3))))
+
+
+def test_concatenation_of_grids():
+    a, b = scaled("s4", 0.5, 2), FixedType(0, 3, 2)
+    net = Builder(["y"], a=(a, (1, 2)), b=(b, (1, 3)), c=(BIPOLAR, (1, 2)))
+    values = [net.edges[name] for name in "abc"]
+    joined = rearrange(net, "j", values, None, (1, 7))
+    check(net.done(net.matmul("y", joined, net.weights((7, 2)))))
+
+
+def test_concatenation_with_a_constant():
+    net = Builder(["j"], a=(FixedType(1, 4, 2), (1, 2)))
+    c = net.constant([[3, -2]], FixedType(1, 4, 2))
+    index = np.array([2, 1, 3, 0, 3])
+    check(net.done(rearrange(net, "j", [net.edges["a"], c], index, (1, 5))))
+
+
+def test_real_edges_are_joined_before_one_quantiser():
+    net = Builder(["q"], a=(FixedType(1, 6, 3), (1, 2)), b=(scaled("s5", 0.3, 1), (1, 3)))
+    bias = net.constant([0.2, -0.7])
+    real_a = net.add(fastml.AddOp("ra", [net.edges["a"], bias]))
+    real_b = net.add(fastml.MulOp("rb", [net.edges["b"], net.constant(-0.9)]))
+    index = np.array([4, 0, 2, 1, 3, 0])
+    joined = net.add(fastml.RearrangeOp("j", [real_a, real_b], index, f32, (1, 6)))
+    check(net.done(net.quantise("q", joined, scaled("s4", [0.2, 0.3, 0.4, 0.5, 0.6, 0.7], 1))))
+
+
+def test_constant_elements_before_a_quantiser_are_refused():
+    net = Builder(["q"], a=(FixedType(1, 6, 3), (1, 2)))
+    real = net.add(fastml.ReluOp("r", [net.edges["a"]]))
+    joined = net.add(fastml.RearrangeOp("j", [real, net.constant([[0.5]])], None, f32, (1, 3)))
+    with pytest.raises(FastmlError, match=r"FML-UNQUANTISED.*constant elements"):
+        lower(net.done(net.quantise("q", joined, FixedType(1, 4, 2))))
+
+
+# --- quantisers -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+def test_dense_layer_with_everything(rounding: Rounding):
+    net = Builder(["q"], x=(scaled("u4", 0.3, 5), (1, 6)))
+    y = net.matmul(
+        "y", net.edges["x"], net.weights((6, 4), element=scaled("s4", [0.1, 0.2, 0.3, 0.4]))
+    )
+    y = net.add(fastml.AddOp("b", [y, net.constant([0.5, -0.3, 0.0, 1.1])]))
+    statistics = [
+        net.constant(v)
+        for v in ([1.5, -0.5, 0.0, -2.0], [0.1, 0.2, 0.3, 0.4], [0.5, 0, -1, 2], [1, 2, 0.5, 3])
+    ]
+    epsilon = {"epsilon": FloatAttr(1e-3, f32)}
+    y = net.add(fastml.BatchNormOp("n", [y, *statistics], epsilon))
+    r = net.add(fastml.ReluOp("r", [y]))
+    q = net.quantise("q", r, scaled("u3", 0.37, 1), rounding, 0, 6)
+    graph = check(net.done(q), frames=60)
+    assert set(stages(graph)) <= {"dense", "threshold", "combine", "rescale"}
+
+
+def test_per_channel_quantiser_of_a_broadcast_edge():
+    net = Builder(["q"], x=(FixedType(1, 7, 3), (1, 1)))
+    check(net.done(net.quantise("q", net.edges["x"], scaled("s4", [[0.3, 0.7, 1.1]]))), frames=80)
+
+
+@pytest.mark.parametrize("low", [None, -7])
+def test_requantisation_without_arithmetic_between(low: int | None):
+    net = Builder(["q"], x=(FixedType(1, 9, 5), (1, 4)))
+    q = net.quantise("q", net.edges["x"], FixedType(1, 4, 2), Rounding.HALF_EVEN, low)
+    graph = check(net.done(q), frames=100)
+    assert stages(graph) == ["rescale"]
+
+
+def test_bipolar_quantiser():
+    net = Builder(["q"], x=(FixedType(1, 6, 3), (1, 4)))
+    b = net.add(fastml.SubOp("b", [net.constant([0.5, 0.0, -1.0, 99.0]), net.edges["x"]]))
+    graph = check(net.done(net.quantise("q", b, BIPOLAR)))
+    assert stages(graph) == ["threshold"]
+
+
+def test_square_becomes_a_table():
+    net = Builder(["q"], x=(FixedType(1, 5, 2), (1, 4)))
+    p = net.add(fastml.PowOp("p", [net.edges["x"], net.constant(2.0)]))
+    assert stages(check(net.done(net.quantise("q", p, FixedType(0, 4, 1))))) == ["lookup"]
+
+
+def test_exact_cast_of_a_real_edge():
+    net = Builder(["y"], x=(FixedType(1, 5, 2), (1, 4)))
+    r = net.add(fastml.ReluOp("r", [net.edges["x"]]))
+    c = net.add(fastml.ExactCastOp("c", r, FixedType(0, 4, 2)))
+    check(net.done(net.matmul("y", c, net.weights((4, 2)))))
+
+
+def test_exact_cast_that_is_not_exact():
+    net = Builder(["c"], x=(FixedType(1, 5, 2), (1, 4)))
+    r = net.add(fastml.MulOp("r", [net.edges["x"], net.constant(0.3)]))
+    with pytest.raises(FastmlError, match=r"FML-GRID.*not on the grid"):
+        lower(net.done(net.add(fastml.ExactCastOp("c", r, FixedType(1, 8, 2)))))
+
+
+@pytest.mark.parametrize(
+    ("operation", "value", "message"),
+    [
+        (fastml.DivOp, 0.0, "overflow fp32"),
+        (fastml.MulOp, np.inf, "overflow fp32"),
+        (fastml.MulOp, 3e38, "overflow fp32"),
+        (fastml.AddOp, np.nan, "overflow fp32"),
+    ],
+)
+def test_functions_that_are_not_finite_are_refused(operation: Any, value: float, message: str):
+    net = Builder(["q"], x=(FixedType(1, 9, 2), (1, 2)))
+    y = net.add(operation("y", [net.edges["x"], net.constant(value)]))
+    with pytest.raises(FastmlError, match=rf"FML-RANGE.*{message}"):
+        lower(net.done(net.quantise("q", y, FixedType(1, 4, 0))))
+
+
+def test_bounds_that_float32_does_not_have_are_refused():
+    net = Builder(["q"], x=(FixedType(1, 40, 0), (1, 1)))
+    with pytest.raises(FastmlError, match=r"FML-RANGE.*no float32 numbers"):
+        lower(net.done(net.quantise("q", net.edges["x"], FixedType(1, 32, 0))))
+
+
+# --- the shape of networks ------------------------------------------------------------
+
+
+def test_forks_several_outputs_and_an_output_that_goes_on():
+    net = Builder(["y", "q", "r"], x=(FixedType(1, 5, 2), (1, 4)))
+    y = net.matmul("y", net.edges["x"], net.weights((4, 3)))
+    q = net.quantise("q", y, scaled("s3", 0.7))
+    r = net.add(fastml.ReluOp("r", [net.sum("s", [y, q], [1, -1])]))
+    graph = check(net.done(y, q, r))
+    assert list(graph.outputs) == ["y", "q", "s"]
+
+
+def test_inputs_that_are_outputs_and_dead_ones():
+    kind = FixedType(1, 5, 2)
+    net = Builder(["b", "q"], a=(kind, (1, 2)), b=(kind, (1, 2)), dead=(kind, (1, 3)))
+    net.quantise("dead_end", net.edges["dead"], FixedType(1, 3, 0))
+    q = net.quantise("q", net.edges["a"], FixedType(1, 3, 0))
+    graph = check(net.done(net.edges["b"], q))
+    assert list(graph.inputs) == ["a", "b"]
+    assert list(graph.outputs) == ["b", "q"]
+
+
+def test_host_prologue_and_epilogue():
+    net = Builder(["out"], x=(f32, (1, 4)), z=(FixedType(1, 4, 2), (1, 3)))
+    s = net.add(fastml.DivOp("s", [net.edges["x"], net.constant([1.5, 0.3, 2.0, 0.7])]))
+    q = net.quantise("q", s, scaled("s5", 0.21, 3))
+    y = net.matmul("y", q, net.weights((4, 3)))
+    t = net.sum("t", [y, net.edges["z"]], [1, 1])
+    e = net.add(fastml.MulOp("e", [t, net.constant([0.1, 0.2, 0.3])]))
+    graph = check(net.done(net.add(fastml.AddOp("out", [e, net.constant(0.7)]))))
+    assert list(graph.inputs) == ["z", "q"]
+    assert list(graph.outputs) == ["t"]
+
+
+def test_names_of_the_model_that_look_like_ours():
+    net = Builder(["y"], **{"y:operand": (FixedType(1, 4, 2), (1, 4, 3)), "y:0": (BIPOLAR, (1, 2))})
+    y = net.matmul("y", net.weights((2, 2, 4)), net.edges["y:operand"])
+    graph = check(net.done(y))
+    names = [stage.edge.data for stage in graph.stages]
+    assert len(set(names) | {"y:operand"}) == len(names) + 1
+
+
+def test_an_output_before_the_first_integer_is_refused():
+    net = Builder(["out", "q"], x=(f32, (1, 4)))
+    q = net.quantise("q", net.edges["x"], FixedType(1, 4, 2))
+    joined = net.add(fastml.AddOp("out", [net.edges["x"], q]))
+    with pytest.raises(FastmlError, match=r"FML-UNQUANTISED.*'out' needs"):
+        lower(net.done(joined, q))
+
+
+def test_nothing_quantised_is_refused():
+    net = Builder(["r"], x=(f32, (1, 4)))
+    with pytest.raises(FastmlError, match="FML-UNQUANTISED"):
+        lower(net.done(net.add(fastml.ReluOp("r", [net.edges["x"]]))))
+
+
+def test_unquantised_operand_names_the_edge():
+    net = Builder(["y"], x=(FixedType(1, 4, 2), (1, 4)))
+    r = net.add(fastml.ReluOp("r", [net.edges["x"]]))
+    y = net.add(fastml.MatMulOp("y", r, net.weights((4, 2)), f32))
+    with pytest.raises(FastmlError, match=r"FML-UNQUANTISED.*'y'"):
+        lower(net.done(net.quantise("q", y, FixedType(1, 4, 2))))

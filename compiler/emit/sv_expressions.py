@@ -53,6 +53,16 @@ def literal(value: int, width: int) -> str:
     return "{" + ", ".join(reversed(parts)) + "}"
 
 
+def signed_text(value: SSAValue, expression: Expression) -> str:
+    """Print an operand as a signed number."""
+    if not isinstance(value.owner, hw.ConstantOp) or (width := width_of(value)) > _LITERAL_BITS:
+        return f"$signed({expression.text})"
+    number = value.owner.value.value.data & ((1 << width) - 1)
+    if number >> (width - 1):
+        return f"-{width}'sd{(1 << width) - number}"
+    return f"{width}'sd{number}"
+
+
 def vector(width: int) -> str:
     """Print the range of a declaration, with a blank after it."""
     return f"[{width - 1}:0] " if width > 1 else ""
@@ -87,14 +97,15 @@ _COMPARISON = {
 }
 
 
-_WIRING = frozenset([comb.ConcatOp, comb.ExtractOp, comb.ReplicateOp])
+WIRING = frozenset([comb.ConcatOp, comb.ExtractOp, comb.ReplicateOp])
+"""Operations that cost nothing."""
 
 
 def express(op: Operation, operands: Sequence[Expression]) -> Expression:
     """Print one operation on operands that are printed already."""
     printer = _PRINTERS.get(type(op), _infix)
     text, primary = printer(op, operands)
-    depth = max((e.depth for e in operands), default=0) + (type(op) not in _WIRING)
+    depth = max((e.depth for e in operands), default=0) + (type(op) not in WIRING)
     return Expression(text, primary, depth)
 
 
@@ -103,9 +114,10 @@ def _infix(op: Operation, operands: Sequence[Expression]) -> tuple[str, bool]:
         return operands[0].text, operands[0].primary
     if (sign := _SIGNED_INFIX.get(type(op))) is not None:
         left, right = operands
+        first = signed_text(op.operands[0], left)
         if isinstance(op, comb.ShrSOp):
-            return f"$signed({left.text}) {sign} {right.nested()}", False
-        return f"$signed({left.text}) {sign} $signed({right.text})", False
+            return f"{first} {sign} {right.nested()}", False
+        return f"{first} {sign} {signed_text(op.operands[1], right)}", False
     return f" {_INFIX[type(op)]} ".join(e.nested() for e in operands), False
 
 
@@ -127,7 +139,8 @@ def _icmp(op: Operation, operands: Sequence[Expression]) -> tuple[str, bool]:
         return f"{left.nested()} {_COMPARISON[name]} {right.nested()}", False
     sign = _COMPARISON[name[1:]]
     if name[0] == "s":
-        return f"$signed({left.text}) {sign} $signed({right.text})", False
+        texts = map(signed_text, op.operands, operands)
+        return f" {sign} ".join(texts), False
     return f"{left.nested()} {sign} {right.nested()}", False
 
 

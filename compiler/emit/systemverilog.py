@@ -17,6 +17,7 @@ from xdsl.ir import Operation, SSAValue
 from fastml.compiler.emit.sv_expressions import (
     COMBINATIONAL,
     SIGNED_BY_CONTEXT,
+    WIRING,
     Expression,
     express,
     literal,
@@ -34,6 +35,8 @@ _DEPTH = 4
 """Operators that an expression nests at most."""
 _LENGTH = 160
 """Characters of an expression that is nested into another."""
+_LISTED = 4
+"""Operands of a concatenation that may be more than wiring."""
 
 
 def emit_systemverilog(module: ModuleOp) -> dict[str, str]:
@@ -167,12 +170,16 @@ class _ModulePrinter:
         if kind not in COMBINATIONAL or kind in SIGNED_BY_CONTEXT:
             return True
         result = op.results[0]
-        if self.uses[result] > 1 and kind is not comb.ExtractOp:
+        if self.uses[result] > 1 and not _is_cheap(op):
             return True
-        return any(
-            type(use.operation) is comb.ExtractOp and use.operation in self.live
-            for use in result.uses
-        )
+        return any(self.wants_name(use.operation, kind) for use in result.uses)
+
+    def wants_name(self, user: Operation, kind: type[Operation]) -> bool:
+        """Whether an operation reads better, or is legal, only on a name."""
+        if type(user) is comb.ExtractOp:
+            return user in self.live
+        is_list = type(user) is comb.ConcatOp and len(user.operands) > _LISTED
+        return is_list and kind not in WIRING
 
     # Statements
 
@@ -223,7 +230,7 @@ class _ModulePrinter:
         reads = self.reads(op.operands)
         if result in self.expressions:
             self.assign(result, expression.text, reads)
-        elif expression.depth > _DEPTH or len(expression.text) > _LENGTH:
+        elif expression.depth > _DEPTH or (len(expression.text) > _LENGTH and not _ends(result)):
             name = self.names.unique(result.name_hint or "w")
             self.define(result, name)
             self.assign(result, expression.text, reads)
@@ -433,6 +440,19 @@ def _gaps(read: Sequence[bool]) -> list[tuple[int, int]]:
         else:
             gaps.append((bit, bit + 1))
     return gaps
+
+
+def _is_cheap(op: Operation) -> bool:
+    """Whether it reads well wherever it is used: bits of a signal, or one bit many times."""
+    if type(op) is comb.ReplicateOp:
+        (value,) = op.operands
+        return width_of(value) == 1 and type(value.owner) is comb.ExtractOp
+    return type(op) is comb.ExtractOp
+
+
+def _ends(value: SSAValue) -> bool:
+    """Whether a value is a whole right-hand side."""
+    return all(isinstance(use.operation, hw.OutputOp | seq.CompRegOp) for use in value.uses)
 
 
 def _is_memory(op: Operation) -> bool:

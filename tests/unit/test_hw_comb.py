@@ -109,6 +109,13 @@ CASES = [
     comparison("ule", lambda a, b: a <= b),
     comparison("ugt", lambda a, b: a > b),
     comparison("uge", lambda a, b: a >= b),
+    Case("sge_ones", "comb.icmp sge %a, %ones : iW", one, lambda a, b, c, w: signed(a, w) >= -1),
+    Case(
+        "sgt_least",
+        "comb.icmp sgt %a, %least : iW",
+        one,
+        lambda a, b, c, w: signed(a, w) > -(1 << (w - 1)),
+    ),
     Case("parity", "comb.parity %a : iW", one, lambda a, b, c, w: a.bit_count()),
     Case("mux", "comb.mux %c, %a, %b : iW", same, lambda a, b, c, w: a if c else b),
     Case("wire", "hw.wire %b : iW", same, lambda a, b, c, w: b),
@@ -159,6 +166,9 @@ def helper_lines(width: int) -> list[str]:
     return [
         "%one = hw.constant 1 : iW" if width > 1 else "%one = hw.constant true",
         "%ones = hw.constant -1 : iW" if width > 1 else "%ones = hw.constant true",
+        f"%least = hw.constant {-1 << (width - 1)} : iW"
+        if width > 1
+        else "%least = hw.constant true",
         "%odd = comb.or %b, %one : iW",
         "%seven = hw.constant 7 : iW" if width > 3 else "%seven = comb.or %one, %ones : iW",
         "%near = comb.and %b, %seven : iW",

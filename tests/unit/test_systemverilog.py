@@ -68,6 +68,30 @@ def test_what_is_signed_by_context_is_not_nested():
     assert body(lines) == "  wire [7:0] w = $signed(a) >>> b;\n  assign y = w + a;\n"
 
 
+def test_signed_numbers_are_printed_as_such():
+    lines = """
+        %low = hw.constant -128 : i8
+        %five = hw.constant 5 : i8
+        %0 = comb.icmp slt %a, %low : i8
+        %1 = comb.icmp sge %a, %five : i8
+        %2 = comb.and %0, %1 : i1
+        hw.output %2 : i1"""
+    ports = "in %a : i8, out y : i1"
+    expected = "  assign y = ($signed(a) < -8'sd128) & ($signed(a) >= 8'sd5);\n"
+    assert body(lines, ports) == expected
+
+
+def test_a_long_list_is_a_list_of_names():
+    names = [f"%s{i}" for i in range(5)]
+    lines = "\n".join(f"{name} = comb.add %a, %b : i8" for name in names)
+    lines += f"%y = comb.concat {', '.join(names)} : {', '.join(['i8'] * 5)} hw.output %y : i40"
+    text = body(lines, "in %a : i8, in %b : i8, out y : i40")
+    assert text.splitlines()[-2:] == [
+        "  wire [7:0] s4 = a + b;",
+        "  assign y = {s0, s1, s2, s3, s4};",
+    ]
+
+
 def test_unread_bits_are_named():
     lines = """
         %tap = comb.add %a, %b {sv.namehint = "tap"} : i8

@@ -1,14 +1,12 @@
 """Values and cycles of the affine interpreter, against definitions on Python integers."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from xdsl.context import Context
 from xdsl.dialects.affine import Affine
 from xdsl.dialects.arith import Arith
@@ -45,137 +43,8 @@ def top(arguments: Sequence[str], body: str, ii: int = 1, latency: int = 0) -> s
     )
 
 
-def signed(value: int, width: int) -> int:
-    return (value & ((1 << width) - 1)) - ((value >> (width - 1) & 1) << width)
-
-
-def low(value: int, width: int) -> int:
-    return value & ((1 << width) - 1)
-
-
-# Each operation by its definition, on bit patterns read as unsigned; the width is that of
-# the operands. ``None``: the result is undefined.
-Definition = Callable[[int, int, int], int | None]
-BINARY: dict[str, Definition] = {
-    "addi": lambda a, b, w: low(a + b, w),
-    "subi": lambda a, b, w: low(a - b, w),
-    "muli": lambda a, b, w: low(a * b, w),
-    "andi": lambda a, b, w: a & b,
-    "ori": lambda a, b, w: a | b,
-    "xori": lambda a, b, w: a ^ b,
-    "minsi": lambda a, b, w: low(min(signed(a, w), signed(b, w)), w),
-    "maxsi": lambda a, b, w: low(max(signed(a, w), signed(b, w)), w),
-    "minui": lambda a, b, w: min(a, b),
-    "maxui": lambda a, b, w: max(a, b),
-    "shli": lambda a, b, w: low(a << b, w) if b < w else None,
-    "shrsi": lambda a, b, w: low(signed(a, w) >> b, w) if b < w else None,
-    "shrui": lambda a, b, w: a >> b if b < w else None,
-}
-COMPARE: dict[str, Definition] = {
-    "eq": lambda a, b, w: int(a == b),
-    "ne": lambda a, b, w: int(a != b),
-    "slt": lambda a, b, w: int(signed(a, w) < signed(b, w)),
-    "sle": lambda a, b, w: int(signed(a, w) <= signed(b, w)),
-    "sgt": lambda a, b, w: int(signed(a, w) > signed(b, w)),
-    "sge": lambda a, b, w: int(signed(a, w) >= signed(b, w)),
-    "ult": lambda a, b, w: int(a < b),
-    "ule": lambda a, b, w: int(a <= b),
-    "ugt": lambda a, b, w: int(a > b),
-    "uge": lambda a, b, w: int(a >= b),
-}
-
-
-def binary_program(operation: str, width: int) -> Program:
-    """One operation on two unsigned elements; the result is sign-extended by two bits."""
-    predicate = f"cmpi {operation}," if operation in COMPARE else operation
-    result = 1 if operation in COMPARE else width
-    body = f"""
-      %a = affine.load %x[0] : memref<2xi{width}>
-      %b = affine.load %x[1] : memref<2xi{width}>
-      %c = arith.{predicate} %a, %b : i{width}
-      %d = arith.extsi %c : i{result} to i{result + 2}
-      affine.store %d, %y[0] : memref<1xi{result + 2}>"""
-    arguments = [argument("x", "in", 2, f"u{width}"), argument("y", "out", 1, f"s{result + 2}")]
-    return Program(parse(top(arguments, body)), timed=False)
-
-
-def defined_as(operation: str, a: int, b: int, width: int) -> int | None:
-    """Return what the program gives, by definition."""
-    value = {**BINARY, **COMPARE}[operation](a, b, width)
-    return None if value is None else signed(value, 1 if operation in COMPARE else width)
-
-
 def run_one(program: Program, rows: Integers) -> list[int]:
     return program.evaluate({"x": rows}).outputs["y"][:, 0].tolist()
-
-
-@pytest.mark.parametrize("width", [1, 2, 3, 5])
-@pytest.mark.parametrize("operation", [*BINARY, *COMPARE])
-def test_binary_operations_exhaustively(operation: str, width: int):
-    pairs = list(product(range(1 << width), repeat=2))
-    expected = [defined_as(operation, a, b, width) for a, b in pairs]
-    program = binary_program(operation, width)
-    defined = [pair for pair, value in zip(pairs, expected, strict=True) if value is not None]
-    assert run_one(program, np.array(defined)) == [v for v in expected if v is not None]
-    for pair, value in zip(pairs, expected, strict=True):
-        if value is None:
-            with pytest.raises(FastmlError, match=f"shifts i{width} by {pair[1]} bits"):
-                run_one(program, np.array([pair]))
-
-
-PROGRAMS = {
-    (operation, width): binary_program(operation, width)
-    for operation in (*BINARY, *COMPARE)
-    for width in (31, 62, 63, 64, 65, 100)
-}
-
-
-@given(st.sampled_from(sorted(PROGRAMS)), st.data())
-def test_binary_operations_at_any_width(key: tuple[str, int], data: st.DataObject):
-    operation, width = key
-    edge = [0, 1, (1 << (width - 1)) - 1, 1 << (width - 1), (1 << width) - 1]
-    value = st.sampled_from(edge) | st.integers(0, (1 << width) - 1)
-    amount = st.integers(0, width - 1) if operation.startswith("sh") else value
-    pairs = data.draw(st.lists(st.tuples(value, amount), min_size=1, max_size=5))
-    rows = np.array(pairs, dtype=object)
-    expected = [defined_as(operation, a, b, width) for a, b in pairs]
-    assert run_one(PROGRAMS[key], rows) == expected
-
-
-CASTS = [
-    ("extsi", 1, 2, signed),
-    ("extsi", 5, 64, signed),
-    ("extsi", 5, 90, signed),
-    ("extsi", 64, 65, signed),
-    ("extsi", 70, 90, signed),
-    ("extui", 1, 2, low),
-    ("extui", 5, 64, low),
-    ("extui", 63, 64, low),
-    ("extui", 64, 65, low),
-    ("extui", 5, 90, low),
-    ("extui", 70, 90, low),
-    ("trunci", 6, 5, low),
-    ("trunci", 64, 1, low),
-    ("trunci", 65, 64, low),
-    ("trunci", 90, 5, low),
-    ("trunci", 90, 70, low),
-]
-
-
-@pytest.mark.parametrize(("operation", "source", "target", "define"), CASTS)
-def test_width_changes(operation: str, source: int, target: int, define: Callable[[int, int], int]):
-    body = f"""
-      %a = affine.load %x[0] : memref<1xi{source}>
-      %b = arith.{operation} %a : i{source} to i{target}
-      affine.store %b, %y[0] : memref<1xi{target}>"""
-    arguments = [argument("x", "in", 1, f"u{source}"), argument("y", "out", 1, f"s{target}")]
-    program = Program(parse(top(arguments, body)), timed=False)
-    generator = np.random.default_rng(0)
-    values = [0, 1, (1 << source) - 1, 1 << (source - 1), (1 << (source - 1)) - 1]
-    values += [int.from_bytes(generator.bytes(12), "little") % (1 << source) for _ in range(50)]
-    rows = np.array(values, dtype=object)[:, None]
-    wanted = [signed(define(v, source), target) for v in values]
-    assert run_one(program, rows) == wanted
 
 
 def test_select_and_index_casts():
@@ -199,7 +68,7 @@ def test_select_and_index_casts():
     arguments = [argument("x", "in", 3, "s4"), argument("y", "out", 3, "s4")]
     rows = np.array(list(product([-8, -1, 0, 7], [3, -4], range(-8, 8))))
     got = evaluate(parse(top(arguments, body)), {"x": rows}).outputs["y"]
-    wanted = [[a if s < 0 else b, signed(s + 4, 4), int(s >= 0)] for a, b, s in rows.tolist()]
+    wanted = [[a if s < 0 else b, (s + 12) % 16 - 8, int(s >= 0)] for a, b, s in rows.tolist()]
     assert got.tolist() == wanted
 
 

@@ -18,7 +18,6 @@ COMMANDS: dict[str, str] = {
     "verify": "compare all levels with each other, values and cycles",
     "report": "print latency, II, widths and area of a project",
     "ops": "print the operators that are supported",
-    "example": "write the example model that comes with the project",
 }
 """Command to what it does; each lives in ``compiler/commands/`` under its name."""
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastml.compiler.area import Area, estimate_area
 from fastml.dialects.qflow import AdderGraphAttr, CombineOp, DenseOp, GraphOp, StageOp, channel_of
+from fastml.dialects.qflow_cycles import cycles_of
 from fastml.runtime.clocked_levels import HardwareLevel
-from fastml.runtime.qflow import cycles_of
 
 if TYPE_CHECKING:
     from fastml.compiler.design import Design

@@ -7,6 +7,7 @@ spent on what cannot happen. An operation that starts after its operands are rea
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from xdsl.dialects import arith
 from xdsl.dialects.builtin import IntegerAttr, IntegerType, LocationAttr, i64
@@ -32,8 +33,7 @@ class Scalar:
     def width(self) -> int:
         """Width of the SSA value, 1 at least."""
         assert self.value is not None
-        assert isinstance(self.value.type, IntegerType)
-        return self.value.type.width.data
+        return cast(IntegerType, self.value.type).width.data
 
     @property
     def signed(self) -> bool:

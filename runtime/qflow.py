@@ -14,9 +14,10 @@ from xdsl.ir import SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
-from fastml.dialects.array import Array, integer_array
+from fastml.dialects.array import ArrayAttr, Integers, integer_array
 from fastml.dialects.qflow import AdderGraphAttr, channel_of
-from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
+from fastml.dialects.qflow_cycles import check_cycles, cycles_of
+from fastml.runtime.trace import Signal, Stimulus, Trace
 
 EXACT_FLOAT = 1 << 53
 """Below this magnitude, a float64 matrix product of integers is exact."""
@@ -58,7 +59,7 @@ def simulate(module: ModuleOp, stimulus: Stimulus, taps: Collection[str] = ()) -
     graph = graph_of(module)
     if graph.ii is None or graph.latency is None:
         raise FastmlError("the graph has no schedule", graph, code="FML-NO-SCHEDULE")
-    check_schedule(graph)
+    check_cycles(graph)
     outputs, tapped = evaluate(module, dict(stimulus.beats), taps)
     offered = stimulus.offer_cycles(graph.ii.data)[:, None]
     edges = _edges(graph)
@@ -69,16 +70,6 @@ def simulate(module: ModuleOp, stimulus: Stimulus, taps: Collection[str] = ()) -
         name: Signal(values, offered + cycles_of(edges[name])) for name, values in tapped.items()
     }
     return Trace(signals, seen)
-
-
-def cycles_of(value: SSAValue) -> NDArray[np.int64]:
-    """Return the cycle of each element of a channel, after its frame's input."""
-    owner = value.owner
-    if isinstance(owner, qflow.StageOp) and owner.cycles is not None:
-        return np.asarray(owner.cycles.array, np.int64)
-    if isinstance(owner, qflow.StageOp):
-        raise FastmlError("the stage has no schedule", owner, code="FML-NO-SCHEDULE")
-    return np.zeros(len(channel_of(value)), np.int64)
 
 
 def _edges(graph: qflow.GraphOp) -> dict[str, SSAValue]:
@@ -129,7 +120,7 @@ def run_stage(stage: qflow.StageOp, operands: list[Integers]) -> Integers:
             wide = _is_wide(stage.result) or object in (left.dtype, right.dtype)
             return left.astype(object) * right if wide else left * right
         case qflow.RearrangeOp():
-            return np.concatenate(operands, axis=1)[:, stage.index.array]
+            return np.concatenate(operands, axis=1)[:, stage.index.integers]
         case qflow.ElementStageOp():
             return stage.evaluate(operands[0])
         case _:
@@ -142,7 +133,7 @@ def _is_wide(value: SSAValue) -> bool:
 
 
 def _dense(stage: qflow.DenseOp, x: Integers) -> Integers:
-    matrix, bias = stage.matrix.array, stage.bias.array
+    matrix, bias = stage.matrix.integers, stage.bias.integers
     rows, columns = matrix.shape
     blocks = x.reshape(-1, rows)
     if stage.graph is None:
@@ -154,7 +145,7 @@ def _dense(stage: qflow.DenseOp, x: Integers) -> Integers:
 
 
 def _combine(stage: qflow.CombineOp, operands: list[Integers]) -> Integers:
-    coefficients, bias = stage.coefficients.array, stage.bias.array
+    coefficients, bias = stage.coefficients.integers, stage.bias.integers
     wide = object in (coefficients.dtype, bias.dtype, *(x.dtype for x in operands))
     if wide or _is_wide(stage.result):
         operands = [x.astype(object) for x in operands]
@@ -178,8 +169,8 @@ def _check_combine(stage: qflow.CombineOp, graph: AdderGraphAttr) -> None:
     probes = base + steps[:, :, None] * (low != high)
     probes = integer_array(probes)
     answers = run_adder_graph(graph, probes.reshape(operands + 1, -1)).astype(object)
-    expected = (probes * stage.coefficients.array).sum(axis=1) + stage.bias.array
-    own = np.tile(np.arange(count), operands)
+    expected = (probes * stage.coefficients.integers).sum(axis=1) + stage.bias.integers
+    own = np.tile(np.arange(int(count)), int(operands))
     if not np.array_equal(answers, expected) or not _elements_are_separate(graph, own):
         raise FastmlError("the adder graph does not equal the coefficients", stage)
 
@@ -192,15 +183,17 @@ def _bounds(value: SSAValue) -> tuple[Integers, Integers]:
 def _elements_are_separate(graph: AdderGraphAttr, owner: NDArray[np.int64]) -> bool:
     """Return whether every adder and output ``i`` use inputs of element ``i`` alone."""
     owners = owner.tolist()
-    for left, right in zip(graph.left.array.tolist(), graph.right.array.tolist(), strict=True):
+    for left, right in zip(_numbers(graph.left), _numbers(graph.right), strict=True):
         if right >= 0 and owners[left] != owners[right]:
             return False
         owners.append(owners[left])
-    out = graph.out_id.array.tolist()
+    out = _numbers(graph.out_id)
     return all(value < 0 or owners[value] == element for element, value in enumerate(out))
 
 
-def _check_graph(stage: qflow.DenseOp, graph: AdderGraphAttr, matrix: Array, bias: Array) -> None:
+def _check_graph(
+    stage: qflow.DenseOp, graph: AdderGraphAttr, matrix: Integers, bias: Integers
+) -> None:
     """Compare an adder graph with its matrix, row by row.
 
     A row whose input is constant the graph may take as known.
@@ -221,14 +214,21 @@ def _check_graph(stage: qflow.DenseOp, graph: AdderGraphAttr, matrix: Array, bia
         raise FastmlError("the adder graph does not equal the matrix", stage)
 
 
-def matrix_product(x: Integers, matrix: Array, bias: Array) -> Integers:
+def matrix_product(x: Integers, matrix: Integers, bias: Integers) -> Integers:
     """Return ``x @ matrix + bias`` exactly, through BLAS where float64 is exact."""
-    wide = object in (x.dtype, matrix.dtype, bias.dtype)
-    largest = int(np.abs(x).max(initial=0)) * int(np.abs(matrix).max(initial=0)) * len(matrix)
-    if not wide and largest < EXACT_FLOAT:
-        product = x.astype(np.float64) @ matrix.astype(np.float64)
-        return product.astype(np.int64) + bias
-    return integer_array(x.astype(object) @ matrix.astype(object) + bias.astype(object))
+    largest = _magnitude(x) * _magnitude(matrix) * len(matrix)
+    if largest < EXACT_FLOAT:
+        product = (x.astype(np.float64) @ matrix.astype(np.float64)).astype(np.int64)
+    elif largest < 1 << 62:
+        product = x.astype(np.int64) @ matrix.astype(np.int64)
+    else:
+        product = x.astype(object) @ matrix.astype(object)
+    wide = largest + _magnitude(bias) >= 1 << 62
+    return integer_array(product.astype(object) + bias if wide else product + bias)
+
+
+def _magnitude(values: Integers) -> int:
+    return max(-int(values.min(initial=0)), int(values.max(initial=0)))
 
 
 _ADDERS: list[Callable[[Integers, Integers], Integers]] = [
@@ -240,18 +240,19 @@ _ADDERS: list[Callable[[Integers, Integers], Integers]] = [
 
 def run_adder_graph(graph: AdderGraphAttr, x: Integers) -> Integers:
     """Return the outputs of an adder graph for inputs ``(frames, inputs)``, exactly."""
-    values: list[Integers] = list(_as_columns(graph, x))
+    values = list[Integers]()
+    values.extend(_as_columns(graph, x))
     rows = zip(
-        graph.left.array.tolist(),
-        graph.right.array.tolist(),
-        graph.shift.array.tolist(),
-        graph.operation.array.tolist(),
-        graph.constant.array.tolist(),
+        _numbers(graph.left),
+        _numbers(graph.right),
+        _numbers(graph.shift),
+        _numbers(graph.operation),
+        _numbers(graph.constant),
         strict=True,
     )
     for left, right, shift, operation, constant in rows:
-        a = values[left]
-        b = np.full_like(a, constant) if right < 0 else values[right]
+        a: Integers = values[left]
+        b: Integers = np.full_like(a, constant) if right < 0 else values[right]
         if shift < 0:
             a = a << -shift
         elif shift:
@@ -259,9 +260,9 @@ def run_adder_graph(graph: AdderGraphAttr, x: Integers) -> Integers:
         values.append(_ADDERS[operation](a, b))
     columns = list[Integers]()
     outputs = zip(
-        graph.out_id.array.tolist(),
-        graph.out_shift.array.tolist(),
-        graph.out_constant.array.tolist(),
+        _numbers(graph.out_id),
+        _numbers(graph.out_shift),
+        _numbers(graph.out_constant),
         strict=True,
     )
     for number, shift, constant in outputs:
@@ -275,20 +276,22 @@ def run_adder_graph(graph: AdderGraphAttr, x: Integers) -> Integers:
     return integer_array(np.stack(columns, axis=1))
 
 
+def _numbers(attribute: ArrayAttr) -> list[int]:
+    return attribute.integers.tolist()
+
+
 def _as_columns(graph: AdderGraphAttr, x: Integers) -> Integers:
     """Return the inputs as rows, in Python integers if any value may pass 62 bits."""
-    bits = [int(np.abs(x).max(initial=0)).bit_length()] * x.shape[1]
-    shifts = graph.shift.array.tolist()
-    constants = graph.constant.array.tolist()
-    pairs = zip(graph.left.array.tolist(), graph.right.array.tolist(), strict=True)
+    bits = [_magnitude(x).bit_length()] * x.shape[1]
+    shifts = _numbers(graph.shift)
+    constants = _numbers(graph.constant)
+    pairs = zip(_numbers(graph.left), _numbers(graph.right), strict=True)
     for (left, right), shift, constant in zip(pairs, shifts, constants, strict=True):
         b = int(constant).bit_length() if right < 0 else bits[right]
         bits.append(max(bits[left] + max(-shift, 0), b + max(shift, 0)) + 1)
     out = [
         bits[number] + shift
-        for number, shift in zip(
-            graph.out_id.array.tolist(), graph.out_shift.array.tolist(), strict=True
-        )
+        for number, shift in zip(_numbers(graph.out_id), _numbers(graph.out_shift), strict=True)
         if number >= 0
     ]
     worst = max([*bits, *out], default=0)
@@ -296,50 +299,3 @@ def _as_columns(graph: AdderGraphAttr, x: Integers) -> Integers:
     if x.dtype == object or worst > 62:
         return x.astype(object).T
     return np.ascontiguousarray(x.T)
-
-
-def check_schedule(graph: qflow.GraphOp) -> None:
-    """Check that cycles are those of the adders that make them, and that none runs early."""
-    for stage in graph.stages:
-        ready = [cycles_of(source) for source in stage.sources]
-        own = cycles_of(stage.result)
-        constant = stage.channel.lows == stage.channel.highs
-        own = np.where(constant, np.iinfo(np.int64).max, own)
-        if isinstance(stage, qflow.DenseOp | qflow.CombineOp) and stage.graph is not None:
-            _check_adders(stage, stage.graph, np.concatenate(ready), own)
-        elif isinstance(stage, qflow.RearrangeOp):
-            if np.any(own < np.concatenate(ready)[stage.index.array]):
-                raise _early(stage)
-        elif isinstance(stage, qflow.ElementStageOp | qflow.MultiplyOp):
-            if any(np.any(own < cycles) for cycles in ready):
-                raise _early(stage)
-    latest = max((int(cycles_of(v).max(initial=0)) for v in graph.outputs.values()), default=0)
-    if graph.latency is not None and graph.latency.data < latest:
-        raise FastmlError(
-            f"latency {graph.latency.data} is before the last output, in cycle {latest}",
-            graph,
-            code="FML-SCHEDULE",
-        )
-
-
-def _early(stage: qflow.StageOp) -> FastmlError:
-    message = f"edge '{stage.edge.data}' is ready before its operands"
-    return FastmlError(message, stage, code="FML-SCHEDULE")
-
-
-def _check_adders(
-    stage: qflow.DenseOp | qflow.CombineOp,
-    graph: AdderGraphAttr,
-    ready: NDArray[np.int64],
-    own: NDArray[np.int64],
-) -> None:
-    if stage.node_cycles is None:
-        raise FastmlError("the adders have no schedule", stage, code="FML-NO-SCHEDULE")
-    positions = stage.positions if isinstance(stage, qflow.DenseOp) else 1
-    nodes = stage.node_cycles.array.reshape(positions, graph.nodes)
-    cycles = np.concatenate([ready.reshape(positions, -1), nodes], axis=1)
-    cycles = np.concatenate([cycles, np.zeros((positions, 1), np.int64)], axis=1)
-    before = np.maximum(cycles[:, graph.left.array], cycles[:, graph.right.array])
-    made = cycles[:, graph.out_id.array].reshape(-1)
-    if np.any(nodes < before) or np.any(own < made):
-        raise _early(stage)

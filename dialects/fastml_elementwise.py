@@ -276,10 +276,13 @@ class QuantiseOp(LayerOp):
         element = element_type(self.result)
         if not isinstance(element, FixedType | ScaledType | BipolarType):
             raise VerifyException("the result must be of a fixed, scaled or bipolar type")
+        shapes = [p.array.shape for p in element.parameters if isinstance(p, ArrayAttr)]
+        shape = np.broadcast_shapes(shape_of(self.input), *shapes)
+        require(shape == shape_of(self.result), f"the result must have shape {shape}")
         low, high = element.raw_range
         require(
             low <= self.low.data <= self.high.data <= high,
-            f"clamp {self.low.data}..{self.high.data} is not within {low}..{high}",
+            f"clamp {self.low.data} to {self.high.data} is not within {low}..{high}",
         )
 
 
@@ -308,5 +311,17 @@ class ExactCastOp(LayerOp):
         """Check the kinds of operand and result."""
         check_tensor(self.input, "the operand")
         check_tensor(self.result, "the result")
-        require(isinstance(element_type(self.result), QuantisedType), "needs a grid")
+        result, source = element_type(self.result), element_type(self.input)
+        if not isinstance(result, QuantisedType):
+            raise VerifyException("the result must be quantised")
         require(shape_of(self.input) == shape_of(self.result), "shapes differ")
+        if not isinstance(source, QuantisedType):
+            return
+        shape = shape_of(self.result)
+        ratio = np.broadcast_to(source.step, shape) / np.broadcast_to(result.step, shape)
+        whole = all(factor.denominator == 1 for factor in ratio.ravel())
+        require(whole, "the step of the result must divide that of the operand")
+        for bound in source.raw_range:
+            raw = source.integer(np.array(bound, object)) * ratio - result.shift
+            low, high = (r * result.weight for r in result.raw_range)
+            require(np.all((low <= raw) & (raw <= high)), f"{source} does not fit {result}")

@@ -1,6 +1,6 @@
 """Operations of the ``fastml`` dialect that are exact on integers, and index maps."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +31,7 @@ from xdsl.traits import (
 )
 from xdsl.utils.exceptions import VerifyException
 
-from fastml.dialects.array import ArrayAttr
+from fastml.dialects.array import Array, ArrayAttr
 from fastml.dialects.assembly import Integers
 from fastml.dialects.fastml_layer import (
     LayerOp,
@@ -64,6 +64,27 @@ class ExactOp(LayerOp, ABC):
             "the result is fixed or scaled if and only if all operands are quantised",
         )
         require(tuple(shape) == shape_of(self.result), f"the result must have shape {shape}")
+        result = element_type(self.result)
+        if isinstance(result, QuantisedType):
+            self._verify_grid(result)
+
+    @abstractmethod
+    def _infer(self) -> QuantisedType:
+        """Return the narrowest type of the result; ``ValueError`` if there is none."""
+
+    def _verify_grid(self, result: QuantisedType) -> None:
+        """Check that the result's step is exact and that no integer can overflow."""
+        try:
+            exact = self._infer()
+        except ValueError as error:
+            raise VerifyException(str(error)) from None
+        shape = shape_of(self.result)
+        same_steps = np.all(
+            np.broadcast_to(exact.step, shape) == np.broadcast_to(result.step, shape)
+        )
+        require(same_steps and not result.shift.any(), f"the result must be {exact}")
+        (low, high), (least, most) = result.raw_range, exact.raw_range
+        require(low <= least and most <= high, f"the result needs the width of {exact}")
 
 
 def matmul_shape(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
@@ -104,11 +125,16 @@ class MatMulOp(ExactOp):
             shape = matmul_shape(shape_of(self.left), shape_of(self.right))
         except ValueError as error:
             raise VerifyException(str(error)) from None
-        self._verify_exact([self.left, self.right], shape)
         require(
             (constant_of(self.left) is None) != (constant_of(self.right) is None),
             "exactly one operand must be a constant",
         )
+        self._verify_exact([self.left, self.right], shape)
+
+    def _infer(self) -> QuantisedType:
+        from fastml.dialects import inference
+
+        return inference.matmul_type(self.left, self.right)
 
 
 @irdl_op_definition
@@ -145,9 +171,14 @@ class SumOp(ExactOp):
             shape = np.broadcast_shapes(*(shape_of(value) for value in self.inputs))
         except ValueError:
             raise VerifyException("operands do not broadcast") from None
-        self._verify_exact(self.inputs, shape)
         require(len(self.signs) == len(self.inputs), "needs one sign for each operand")
         require(all(sign.data in (-1, 1) for sign in self.signs), "a sign is 1 or -1")
+        self._verify_exact(self.inputs, shape)
+
+    def _infer(self) -> QuantisedType:
+        from fastml.dialects import inference
+
+        return inference.sum_type(self.inputs, [sign.data for sign in self.signs])
 
 
 @irdl_op_definition
@@ -180,6 +211,11 @@ class ProductOp(ExactOp):
         except ValueError:
             raise VerifyException("operands do not broadcast") from None
         self._verify_exact([self.left, self.right], shape)
+
+    def _infer(self) -> QuantisedType:
+        from fastml.dialects import inference
+
+        return inference.product_type(self.left, self.right)
 
 
 @irdl_op_definition
@@ -245,3 +281,33 @@ class RearrangeOp(LayerOp):
         kinds = {isinstance(element_type(v), Float32Type) for v in self.inputs}
         kinds.add(isinstance(element_type(self.result), Float32Type))
         require(len(kinds) == 1, "operands and result must all be f32 or all quantised")
+        result = element_type(self.result)
+        if isinstance(result, QuantisedType):
+            self._verify_grid(result)
+
+    def _verify_grid(self, result: QuantisedType) -> None:
+        """Check that every raw integer still stands for the same number."""
+        types = [element_type(value) for value in self.inputs]
+        uniform = result.step.size == 1 and result.shift.size == 1
+        if uniform and all(element == result for element in types):
+            return
+        gathered: list[tuple[Array, Array]] = []
+        for element, value in zip(types, self.inputs, strict=True):
+            assert isinstance(element, QuantisedType)
+            require(element.weight == result.weight, f"{element} does not fit {result}")
+            (low, high), (least, most) = result.raw_range, element.raw_range
+            require(low <= least and most <= high, f"{element} does not fit {result}")
+            shape = shape_of(value)
+            gathered.append(
+                (
+                    np.broadcast_to(element.step, shape).ravel(),
+                    np.broadcast_to(element.shift, shape).ravel(),
+                )
+            )
+        steps, shifts = (
+            np.concatenate(parts)[self.index_map] for parts in zip(*gathered, strict=True)
+        )
+        shape = shape_of(self.result)
+        same = np.all(np.broadcast_to(result.step, shape).ravel() == steps)
+        same = same and np.all(np.broadcast_to(result.shift, shape).ravel() == shifts)
+        require(same, "scales and zero points must move with their elements")

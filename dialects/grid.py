@@ -76,6 +76,11 @@ class QuantisedType(ParametrizedAttribute, TypeAttribute, ABC):
 
     def integer(self, raw: Array) -> Array:
         """Return the integers that linear operators compute on."""
+        low, high = self.raw_range
+        shift = self.shift
+        if raw.dtype == np.int64 and max(-low, high) < 1 << 60 and shift.dtype == np.int64:
+            if not shift.size or np.abs(shift).max() < 1 << 60:
+                return raw * self.weight + shift
         return integer_array(raw.astype(object) * self.weight + self.shift.astype(object))
 
     @abstractmethod

@@ -239,9 +239,19 @@ def matmul(edge: str, left: SSAValue, right: SSAValue, names: Names) -> list[Ope
         operations.append(cast)
         operands[position] = cast.results[0]
     left, right = operands
+    return [*operations, MatMulOp(edge, left, right, matmul_type(left, right))]
+
+
+def matmul_type(left: SSAValue, right: SSAValue) -> FixedType | ScaledType:
+    """Return the type of a product; ``GridError`` if steps differ along what is summed."""
+    for value, axis in ((left, -1), (right, -2)):
+        steps, axis = _quantised(value).step, max(axis, -len(shape_of(value)))
+        if steps.size > 1:
+            steps = np.broadcast_to(steps, shape_of(value))
+            if not np.all(steps == np.take(steps, [0], axis)):
+                raise GridError("the steps of an operand differ along the axis that is summed")
     low, high = _matmul_range(left, right)
-    element = on_step(_matmul_steps(left, right), low, high)
-    return [*operations, MatMulOp(edge, left, right, element)]
+    return on_step(_matmul_steps(left, right), low, high)
 
 
 def _matmul_steps(left: SSAValue, right: SSAValue) -> Steps:
@@ -287,8 +297,12 @@ def _matmul_range(left: SSAValue, right: SSAValue) -> tuple[int, int]:
 
 def add(edge: str, inputs: Sequence[SSAValue], signs: Sequence[int]) -> list[Operation]:
     """Build an exact signed sum on the greatest common step of its operands."""
-    if any(_is_real(value) for value in inputs):
-        return [SumOp(edge, inputs, signs, f32)]
+    real = any(_is_real(value) for value in inputs)
+    return [SumOp(edge, inputs, signs, f32 if real else sum_type(inputs, signs))]
+
+
+def sum_type(inputs: Sequence[SSAValue], signs: Sequence[int]) -> FixedType | ScaledType:
+    """Return the type of a signed sum, on the greatest common step."""
     shape = np.broadcast_shapes(*(shape_of(value) for value in inputs))
     steps = [_collapse(_quantised(value).step) for value in inputs]
     spread = [_spread_steps(step, shape) for step in steps]
@@ -304,7 +318,7 @@ def add(edge: str, inputs: Sequence[SSAValue], signs: Sequence[int]) -> list[Ope
         least, most = (bound.astype(object) * factor for bound in integer_range(_quantised(value)))
         low = low + (least if sign > 0 else -most)
         high = high + (most if sign > 0 else -least)
-    return [SumOp(edge, inputs, signs, on_step(common, int(np.min(low)), int(np.max(high))))]
+    return on_step(common, int(np.min(low)), int(np.max(high)))
 
 
 def sum_factors(op: SumOp) -> list[Array]:
@@ -319,8 +333,12 @@ def _spread_steps(steps: Steps, shape: Sequence[int]) -> Steps:
 
 def multiply(edge: str, left: SSAValue, right: SSAValue) -> list[Operation]:
     """Build an exact elementwise product."""
-    if _is_real(left) or _is_real(right):
-        return [ProductOp(edge, left, right, f32)]
+    real = _is_real(left) or _is_real(right)
+    return [ProductOp(edge, left, right, f32 if real else product_type(left, right))]
+
+
+def product_type(left: SSAValue, right: SSAValue) -> FixedType | ScaledType:
+    """Return the type of an elementwise product."""
     a, b = _quantised(left), _quantised(right)
     shape = np.broadcast_shapes(shape_of(left), shape_of(right))
     corners = [
@@ -331,7 +349,7 @@ def multiply(edge: str, left: SSAValue, right: SSAValue) -> list[Operation]:
     low = min(int(np.min(corner)) for corner in corners)
     high = max(int(np.max(corner)) for corner in corners)
     steps = np.asarray(_collapse(a.step) * _collapse(b.step), object)
-    return [ProductOp(edge, left, right, on_step(_spread_steps(steps, shape), low, high))]
+    return on_step(_spread_steps(steps, shape), low, high)
 
 
 # -- index maps ----------------------------------------------------------------------------

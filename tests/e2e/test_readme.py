@@ -1,0 +1,65 @@
+"""Every command and every block of Python in the pages for users works as written."""
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastml.compiler.driver import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/usage.md")
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that holds what the pages speak of, and work there."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python(page: str, clone: Path):
+    found = blocks(page, "python")
+    assert found
+    for block in found:
+        exec(compile(block, page, "exec"), {})
+
+
+def test_commands(
+    clone: Path, capsys: pytest.CaptureFixture[str], require_tool: Callable[[str], str]
+):
+    require_tool("verilator")
+    lines = [line for block in blocks("README.md", "sh") for line in block.splitlines()]
+    commands = [shlex.split(line) for line in lines if "/fastmlc " in line]
+    assert [c[1] for c in commands] == ["compile", "report", "run", "verify"]
+    for command in commands:
+        assert main(command[1:]) == 0
+    assert "0 divergences in 1000 frames" in capsys.readouterr().out
+    assert Path("logits.npy").exists()
+    assert Path("build/tb/testbench.sv").exists()
+
+
+def test_the_output_that_the_readme_shows(clone: Path, capsys: pytest.CaptureFixture[str]):
+    """Compare the first words with what is printed; figures of area may move a little."""
+    assert main(["compile", "examples/pulses.onnx", "-o", "build"]) == 0
+    printed = capsys.readouterr().out.split(", about")[0]
+    assert printed in (ROOT / "README.md").read_text()
+
+
+def test_links_lead_somewhere():
+    for page in (*PAGES, "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text()
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+            assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
+        for anchor in re.findall(r"\]\(#([^)]+)\)", text):
+            titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+            assert anchor in {t.lower().replace(" ", "-") for t in titles}, f"{page}: #{anchor}"

@@ -37,6 +37,8 @@ Number: TypeAlias = NDArray[Any]
 Environment: TypeAlias = dict[SSAValue, Number]
 Step: TypeAlias = Callable[[Environment], None]
 
+ONE_THREAD = 1 << 18
+"""A product of so many multiplications OpenBLAS still computes in one thread."""
 CHUNK = 1 << 16
 """Elements of the widest edge that are computed at a time, so that they stay in a cache."""
 
@@ -285,7 +287,7 @@ def _matmul(op: MatMulOp) -> Step:
         operand = _to(integers(environment[varying]), dtype)
         frames = len(operand)
         if flat:  # one large product instead of one small one a frame
-            product = operand.reshape(-1, matrix.shape[0]) @ matrix
+            product = _product(operand.reshape(-1, matrix.shape[0]), matrix)
         elif on_right:
             product = (operand[..., None, :] if rank == 1 else operand) @ matrix
         else:
@@ -293,6 +295,21 @@ def _matmul(op: MatMulOp) -> Step:
         environment[result] = _to(product.reshape(frames, *shape), out)
 
     return step
+
+
+def _product(rows: Number, matrix: Number) -> Number:
+    """Multiply in blocks that BLAS gives to one thread.
+
+    On a machine that is shared, starting threads for a small product costs far more than it
+    saves.
+    """
+    block = ONE_THREAD // max(matrix.size, 1)
+    if rows.dtype.kind == "O" or not 4 <= block < len(rows):
+        return rows @ matrix
+    product = np.empty((len(rows), matrix.shape[1]), rows.dtype)
+    for at in range(0, len(rows), block):
+        np.matmul(rows[at : at + block], matrix, out=product[at : at + block])
+    return product
 
 
 def _combination(op: SumOp | ProductOp) -> Step:

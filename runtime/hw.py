@@ -304,4 +304,4 @@ def _narrow(values: Vector) -> Vector:
 
 
 def _wide_mux(condition: Vector, a: Operand, b: Operand) -> Vector:
-    return np.where(condition, a, b).astype(object)
+    return np.where(condition, np.asarray(a, object), np.asarray(b, object))

@@ -25,6 +25,8 @@ from fastml.runtime.hw import Undefined
 
 _MAIN = Path(__file__).with_name("verilator_main.cpp")
 _BENCH = "fastml_bench"
+_KEPT = 100
+"""Builds that the cache keeps."""
 _FLAGS = ("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-Wno-lint")
 _SPLIT = ("--output-split", "20000", "--output-split-cfuncs", "2000")
 _RESET = {Undefined.ZEROS: (0, 1), Undefined.PATTERN: (2, 1), Undefined.INVERSE: (2, 2)}
@@ -257,7 +259,17 @@ def _build(files: Mapping[str, str], optimise: str) -> Path:
             objects = [*map(str, sorted(work.glob("*.o"))), *map(str, library)]
             _command(["g++", "-o", "bench", *objects, "-pthread"], work)
             os.replace(work / "bench", program)
+        _prune(folder)
+    os.utime(program)
     return program
+
+
+def _prune(folder: Path) -> None:
+    """Forget the builds that were used least recently."""
+    builds = [path for path in folder.iterdir() if path.is_file()]
+    builds.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in builds[_KEPT:]:
+        old.unlink(missing_ok=True)
 
 
 def _merge(work: Path) -> list[Path]:

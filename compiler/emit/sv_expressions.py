@@ -112,13 +112,26 @@ def express(op: Operation, operands: Sequence[Expression]) -> Expression:
 def _infix(op: Operation, operands: Sequence[Expression]) -> tuple[str, bool]:
     if len(operands) == 1:
         return operands[0].text, operands[0].primary
+    if isinstance(op, comb.ShlOp | comb.ShrUOp | comb.ShrSOp):
+        return _shift(op, operands)
     if (sign := _SIGNED_INFIX.get(type(op))) is not None:
         left, right = operands
-        first = signed_text(op.operands[0], left)
-        if isinstance(op, comb.ShrSOp):
-            return f"{first} {sign} {right.nested()}", False
-        return f"{first} {sign} {signed_text(op.operands[1], right)}", False
+        texts = signed_text(op.operands[0], left), signed_text(op.operands[1], right)
+        return f" {sign} ".join(texts), False
     return f" {_INFIX[type(op)]} ".join(e.nested() for e in operands), False
+
+
+def _shift(op: Operation, operands: Sequence[Expression]) -> tuple[str, bool]:
+    value, amount = op.operands
+    left, right = operands
+    by = right.nested()
+    if isinstance(amount.owner, hw.ConstantOp):  # tools want it to be an ordinary number
+        width = width_of(value)
+        number = amount.owner.value.value.data & ((1 << width) - 1)
+        by = literal(min(number, width), width)
+    if (sign := _SIGNED_INFIX.get(type(op))) is not None:
+        return f"{signed_text(value, left)} {sign} {by}", False
+    return f"{left.nested()} {_INFIX[type(op)]} {by}", False
 
 
 def _xor(op: Operation, operands: Sequence[Expression]) -> tuple[str, bool]:

@@ -104,9 +104,13 @@ class ElementwiseOp(LayerOp, ABC):
 
     ARITY: ClassVar[int] = 2
 
+    def __init_subclass__(cls) -> None:
+        """Refuse, at import, an operator that nothing defines."""
+        super().__init_subclass__()
+        assert cls.name in ELEMENTWISE, f"'{cls.name}' has no definition in reference"
+
     def verify_(self) -> None:
-        """Check that the operands broadcast to the result and that semantics exist."""
-        require(self.name in ELEMENTWISE, f"'{self.name}' has no definition in reference")
+        """Check that the operands broadcast to the result."""
         require(len(self.inputs) == self.ARITY, f"needs {self.ARITY} operands")
         for value in (*self.inputs, self.result):
             check_tensor(value, "each operand and result")
@@ -207,10 +211,11 @@ class SoftmaxOp(LayerOp):
         """The axes."""
         return {"axes": tuple(axis.data for axis in self.axes)}
 
+    assert name in WHOLE_TENSOR, "the interpreter needs a definition"
+
     def verify_(self) -> None:
         """Check axes and shape."""
         check_tensor(self.input, "the operand")
-        require(self.name in WHOLE_TENSOR, f"'{self.name}' has no definition in reference")
         rank = len(shape_of(self.input))
         for axis in self.axes:
             require(-rank <= axis.data < 0, f"axis {axis.data} is not in {-rank}..-1")

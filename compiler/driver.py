@@ -5,6 +5,7 @@ whatever the user can mend. Nothing heavy is imported before a command needs it.
 """
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from pkgutil import resolve_name
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run: Callable[[argparse.Namespace], int] = resolve_name(
         f"fastml.compiler.commands.{args.command}:run"
     )
+    gc.set_threshold(200_000, 20, 100)  # IR is many objects, and most of them stay
     try:
         status = run(args)
         sys.stdout.flush()

@@ -181,11 +181,13 @@ def test_memories(rule: str):
     seen = simulate(parse(MEMORY.format(rule=rule)), "memory", ports, cycles)
     words: list[int] = [0] * 8
     late = 0
-    for t, (a, b, x, we) in enumerate(zip(*ports.values(), strict=True)):
+    for t in range(cycles):
+        a, b, x, we = (ports[name][t] for name in ("a", "b", "x", "we"))
         assert seen["late"][t] == late
         if a < 6:
             assert seen["now"][t] == words[a]
-        late = x if rule == "new" and we and a == b else words[a]
+        forwards = rule == "new" and we == 1 and a == b
+        late = x if forwards else words[a]
         if we:
             words[b] = x
 

@@ -23,7 +23,7 @@ from fastml.lowering.affine_to_hw import lower_module
 from fastml.lowering.dense_loops import build_dense_loop
 from fastml.runtime.hw import simulate as simulate_wires
 from fastml.runtime.levels import open_level
-from fastml.runtime.trace import Integers, Stimulus, Trace
+from fastml.runtime.trace import Integers, Stimulus, Trace, back_to_back
 
 
 def context() -> Context:
@@ -237,13 +237,58 @@ def random_design(random: Random) -> tuple[ModuleOp, dict[str, Elements], list[s
     return parse(text), inputs, [f"the {name}" for name in edges]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(0, 1 << 30))
 def test_random_layers(random: Random, seed: int):
     module, inputs, edges = random_design(random)
     rng = np.random.default_rng(seed)
     beats = {f"the {name}": beats_of(layout, 9, rng) for name, layout in inputs.items()}
     both(module, Stimulus(beats, gaps_of(9, rng)), edges)
+
+
+ARITHMETIC = "addi subi muli minsi maxsi minui maxui andi ori xori shli shrsi shrui".split()
+PREDICATES = "eq ne slt sle sgt sge ult ule ugt uge".split()
+
+
+def every_operation(width: int) -> tuple[list[str], list[int]]:
+    """Each operation on two variables, and on a variable and each constant, either side."""
+    lines = [f"%v{k} = affine.load %x[{k}] : memref<2xi{width}>" for k in range(2)]
+    constants = range(-(1 << (width - 1)), 1 << (width - 1))
+    for number in constants:
+        value = f"{number} : i{width}" if width > 1 else str(number != 0).lower()
+        lines.append(f"%c{number & ((1 << width) - 1)} = arith.constant {value}")
+    known = [f"%c{number}" for number in range(1 << width)]
+    pairs = [("%v0", "%v1"), ("%v0", "%v0")]
+    pairs += [pair for c in known for pair in (("%v0", c), (c, "%v1"), (c, known[-1]))]
+    widths = list[int]()
+    for a, b in pairs:
+        for name in [*ARITHMETIC, *(f"cmpi {p}," for p in PREDICATES), "select"]:
+            if name.startswith("sh") and b not in known[:width]:
+                continue
+            if name == "select":
+                lines.append(f"%r{len(widths)} = arith.select %bit, {a}, {b} : i{width}")
+            else:
+                lines.append(f"%r{len(widths)} = arith.{name} {a}, {b} : i{width}")
+            widths.append(1 if name.startswith("cmpi") else width)
+    lines.insert(2, "%bit = arith.cmpi slt, %v0, %v1 : i" + str(width))
+    return lines, widths
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_every_operation_with_every_constant(width: int):
+    lines, widths = every_operation(width)
+    x = Elements((width, width), (False, False))
+    y = Elements(tuple(widths), (False,) * len(widths))
+    for k, own in enumerate(widths):
+        stored = f"%r{k}"
+        if own < width:
+            lines.append(f"%s{k} = arith.extui %r{k} : i{own} to i{width}")
+            stored = f"%s{k}"
+        lines.append(f"affine.store {stored}, %y[{k}] : {memref_type(y)}")
+    text = top([described("%x", x, "in"), described("%y", y, "out")], "\n".join(lines), 1, 0)
+    values = np.arange(1 << width)
+    beats = np.stack(np.meshgrid(values, values), axis=-1).reshape(-1, 2)
+    both(parse(text), back_to_back({"the x": beats}, len(beats)))
 
 
 # Functions with loops
@@ -397,11 +442,29 @@ SEVERAL = """
     affine.for %j = 0 to 2 {
       %2 = affine.load %x[2 * %i + %j] : memref<4xi5>
       %3 = arith.extsi %2 : i5 to i10
-      %4 = arith.addi %3, %1 {fastml.start = 1 : i64} : i10
+      %4 = arith.addi %3, %1 {fastml.start = 5 : i64} : i10
       affine.store %4, %y[2 * %j + %i] : memref<4xi10>
     } {fastml.pipeline = 2 : i64}
   } {fastml.pipeline = 4 : i64, fastml.start = 2 : i64}"""
 """A value of the function, held while a loop transposes."""
+
+CHAIN = """
+  %c0 = arith.constant 0 : index
+  %last = memref.alloc() {fastml.elements = "s10"} : memref<1xi10>
+  %zero = arith.constant 0 : i10
+  affine.store %zero, %last[0] : memref<1xi10>
+  affine.for %i = 0 to 4 {
+    %0 = affine.load %last[0] : memref<1xi10>
+    affine.for %k = 0 to 2 {
+      %1 = affine.load %x[%k] : memref<4xi5>
+      %2 = arith.extsi %1 : i5 to i10
+      %3 = arith.addi %0, %2 {fastml.start = 1 : i64} : i10
+      affine.store %3, %last[0] : memref<1xi10>
+    } {fastml.pipeline = 2 : i64}
+    %4 = memref.load %last[%c0] {fastml.start = 4 : i64} : memref<1xi10>
+    affine.store %4, %y[%i] : memref<4xi10>
+  } {fastml.pipeline = 4 : i64, fastml.start = 1 : i64}"""
+"""What an outer iteration reads once, the inner ones use while they overwrite it."""
 
 
 def window(x: Integers) -> Integers:
@@ -415,7 +478,8 @@ LOOPS: dict[str, tuple[str, Elements, int, int, Callable[[Integers], Integers]]]
     "held": (HELD, X4, 12, 17, lambda x: 2 * x * x + 2),
     "memory": (MEMORY, X4, 20, 21, lambda x: (3 * (x + np.arange(4)))[:, ::-1]),
     "cleared": (CLEARED, X4, 20, 21, lambda x: (3 * (x + np.arange(4)))[:, ::-1]),
-    "several": (SEVERAL, X4, 8, 11, lambda x: (x + x[:, 1:2])[:, [0, 2, 1, 3]]),
+    "chain": (CHAIN, X4, 17, 18, lambda x: x[:, 1:2] * np.arange(1, 5)),
+    "several": (SEVERAL, X4, 12, 14, lambda x: (x + x[:, 1:2])[:, [0, 2, 1, 3]]),
 }
 
 

@@ -11,6 +11,7 @@ from xdsl.passes import PassPipeline
 
 from fastml.compiler.instrumentation import Instrumentation
 from fastml.compiler.options import BuildOptions
+from fastml.compiler.plugins import load_plugins
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import DIALECTS, EXTENDED
 from fastml.lowering import PASSES
@@ -72,6 +73,7 @@ def new_context() -> Context:
     """Return a context that knows every dialect of the stack, each loaded on first use."""
     from xdsl.dialects import get_all_dialects
 
+    load_plugins()
     context = Context()
     for name, load in {**get_all_dialects(), **DIALECTS, **EXTENDED}.items():
         context.register_dialect(name, load)

@@ -241,3 +241,16 @@ Fastml = Dialect(
     ],
     [ArrayAttr, BipolarType, FixedType, RatioType, RoundingAttr, ScaledType],
 )
+
+
+def register_operation(operation: type[IRDLOperation]) -> type[IRDLOperation]:
+    """Add an operation of a plug-in to the dialect; a class decorator.
+
+    Its name starts with ``fastml.``; an elementwise one needs its definition in
+    ``reference.ELEMENTWISE`` first, which the class checks.
+    """
+    assert operation.name.startswith("fastml."), operation.name
+    assert all(known.name != operation.name for known in Fastml.operations), operation.name
+    # a dialect's list of operations is fixed only by convention
+    Fastml._operations.append(operation)  # pyright: ignore[reportPrivateUsage]
+    return operation

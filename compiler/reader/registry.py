@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fastml.compiler.plugins import load_plugins
 from fastml.compiler.reader.schema import QONNX_DOMAINS
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def operator(
 
 
 def load_operators() -> Mapping[tuple[str, str], Operator]:
-    """Return the registry with every operator file imported."""
+    """Return the registry with every operator file and plug-in imported."""
     import_module("fastml.compiler.reader.operators")
+    load_plugins()
     return OPERATORS

@@ -1,0 +1,50 @@
+"""The pages for developers run, block after block."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fastml.compiler.reader.registry import OPERATORS
+from fastml.dialects.fastml import Fastml
+from fastml.dialects.reference import ELEMENTWISE
+from fastml.lowering import PASSES
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("docs/write-an-operator.md", "docs/write-a-pass.md")
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """Take back what a page registers."""
+    tables = (OPERATORS, ELEMENTWISE, PASSES)
+    before = [dict(table) for table in tables]
+    operations = list(Fastml.operations)
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        for key in set(table) - set(kept):
+            del table[key]  # pyright: ignore[reportArgumentType]
+    Fastml._operations[:] = operations  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize("page", PAGES)
+def test_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copy(ROOT / page, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(blocks) >= 4
+    namespace: dict[str, object] = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, page, "exec"), namespace)
+
+
+def test_architecture_names_what_exists():
+    """The map speaks of real files and folders."""
+    text = (ROOT / "docs/ARCHITECTURE.md").read_text()
+    named = re.findall(r"`((?:compiler|dialects|lowering|runtime|tests|benchmarks|docs)/[^`]*)`", text)
+    assert len(named) > 40
+    missing = [name for name in named if not (ROOT / name).exists()]
+    assert not missing

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from xdsl.ir import SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.dialects.adder_graph import AdderGraphAttr
 from fastml.dialects.channel import channel_of
-from fastml.dialects.qflow import CombineOp, DenseOp, GraphOp, RearrangeOp, StageOp
+from fastml.dialects.qflow import CombineOp, DenseOp, GraphOp, RearrangeOp, RescaleOp, StageOp
 
 Cycles = NDArray[np.int64]
 
@@ -28,21 +27,32 @@ def cycles_of(value: SSAValue) -> Cycles:
 
 
 def check_cycles(graph: GraphOp) -> None:
-    """Raise ``FML-SCHEDULE`` naming what is ready too early; constants always are ready."""
+    """Raise ``FML-SCHEDULE`` naming an edge whose cycles cannot be; constants have none.
+
+    Wires take no time, and an operation starts once its operands are ready. Raises
+    ``FML-NO-SCHEDULE`` where a stage has no cycles.
+    """
     for stage in graph.stages:
         ready = [cycles_of(source) for source in stage.sources]
-        constant = np.asarray(stage.channel.lows == stage.channel.highs, np.bool_)
-        own = np.where(constant, np.iinfo(np.int64).max, cycles_of(stage.result))
-        if isinstance(stage, DenseOp | CombineOp) and stage.graph is not None:
-            _check_adders(stage, stage.graph, np.concatenate(ready), own)
-        elif isinstance(stage, DenseOp | CombineOp):
-            # without adders, an element needs every operand
-            _require(stage, np.all(own >= np.max(np.concatenate(ready), initial=0)))
+        own = cycles_of(stage.result)
+        if isinstance(stage, DenseOp | CombineOp):
+            made, wired = _adders(stage, np.concatenate(ready)), np.ones(len(own), np.bool_)
         elif isinstance(stage, RearrangeOp):
-            _require(stage, np.all(own >= np.concatenate(ready)[stage.index.integers]))
+            made = np.concatenate(ready)[stage.index.integers]
+            wired = np.ones(len(own), np.bool_)
         else:
-            _require(stage, all(np.all(own >= cycles) for cycles in ready))
+            made = np.max(np.stack(ready), axis=0)
+            wired = stage.wired if isinstance(stage, RescaleOp) else np.zeros(len(own), np.bool_)
+        constant = np.asarray(stage.channel.lows == stage.channel.highs, np.bool_)
+        if np.any((own < made) & ~constant):
+            raise _illegal(stage, "is ready before its operands")
+        if np.any((own > made) & wired & ~constant):
+            raise _illegal(stage, "is ready later than it is made")
     _check_latency(graph)
+
+
+def _illegal(stage: StageOp, problem: str) -> FastmlError:
+    return FastmlError(f"edge '{stage.edge.data}' {problem}", stage, code="FML-SCHEDULE")
 
 
 def _check_latency(graph: GraphOp) -> None:
@@ -57,23 +67,16 @@ def _check_latency(graph: GraphOp) -> None:
         )
 
 
-def _require(stage: StageOp, legal: object) -> None:
-    if not legal:
-        raise FastmlError(
-            f"edge '{stage.edge.data}' is ready before its operands", stage, code="FML-SCHEDULE"
-        )
-
-
-def _check_adders(
-    stage: DenseOp | CombineOp, graph: AdderGraphAttr, ready: Cycles, own: Cycles
-) -> None:
-    """Check that adders start after their operands, and elements after their adders."""
-    if stage.node_cycles is None:
-        raise FastmlError("the adders have no schedule", stage, code="FML-NO-SCHEDULE")
+def _adders(stage: DenseOp | CombineOp, ready: Cycles) -> Cycles:
+    """Check that adders start after their operands; return when they make each element."""
+    graph = stage.graph
+    if graph is None or stage.node_cycles is None:
+        raise FastmlError("the stage has no scheduled adders", stage, code="FML-NO-SCHEDULE")
     positions = stage.positions if isinstance(stage, DenseOp) else 1
     nodes = stage.node_cycles.integers.reshape(positions, graph.nodes)
     never = np.zeros((positions, 1), np.int64)  # of the operand that an adder does not have
     cycles = np.concatenate([ready.reshape(positions, -1), nodes, never], axis=1)
     before = np.maximum(cycles[:, graph.left.integers], cycles[:, graph.right.integers])
-    made = cycles[:, graph.out_id.integers].reshape(-1)
-    _require(stage, np.all(nodes >= before) and np.all(own >= made))
+    if np.any(nodes < before):
+        raise _illegal(stage, "is ready before its operands")
+    return cycles[:, graph.out_id.integers].reshape(-1)

@@ -6,6 +6,7 @@ from enum import auto
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Attribute, SpacedOpaqueSyntaxAttribute, SSAValue
 from xdsl.irdl import irdl_attr_definition, irdl_op_definition, operand_def, prop_def
@@ -122,6 +123,14 @@ class RescaleOp(ElementStageOp):
         """Add, shift with rounding, clamp."""
         rounded = rescale(x, self.offset.integers, self.shift.integers, self.rounding.data)
         return integer_array(np.clip(rounded, self.low.integers, self.high.integers))
+
+    @property
+    def wired(self) -> NDArray[np.bool_]:
+        """Which elements pass unchanged, as wires."""
+        source = channel_of(self.input)
+        same = (self.offset.integers == 0) & (self.shift.integers == 0)
+        inside = (source.lows >= self.low.integers) & (source.highs <= self.high.integers)
+        return np.asarray(same & inside, np.bool_)
 
     def verify_parameters(self) -> None:
         """Check that there is one of each parameter for each element."""
@@ -254,13 +263,14 @@ class LookupOp(ElementStageOp):
             table.ndim == 2 and len(table) == len(source) and table.dtype != np.float32,
             f"table must be {len(source)} rows of integers",
         )
-        entries = int((source.highs - source.lows + 1).max(initial=0))
+        entries = int((source.highs.astype(object) - source.lows + 1).max(initial=0))
         require(entries <= table.shape[1], f"rows need {entries} entries")
         require(table.shape[1] <= self.MAX_ENTRIES, f"a row has over {self.MAX_ENTRIES} entries")
 
 
 def _table_ranges(source: ChannelType, table: Integers) -> tuple[Integers, Integers]:
-    last = np.asarray(source.highs - source.lows, np.int64)
+    span = np.minimum(source.highs.astype(object) - source.lows, LookupOp.MAX_ENTRIES)
+    last = span.astype(np.int64)
     entry = np.minimum(np.arange(int(table.shape[1])), last[:, None])
     reachable = np.take_along_axis(table, entry, axis=1)
     low, high = reachable.min(axis=1), reachable.max(axis=1)

@@ -124,7 +124,8 @@ class Scheduler:
             kept = np.maximum(widths - np.asarray(stage.shift.array, np.int64) + 1, 1)
             rounds = stage.rounding.data is not qflow.Rounding.FLOOR
             rounding = self.delay.lookup(np.asarray(stage.shift.array)) if rounds else 0.0
-            return offset + rounding + self.delay.round_clamp(kept)
+            logic = offset + rounding + self.delay.round_clamp(kept)
+            return np.where(stage.wired, 0.0, logic)
         if isinstance(stage, qflow.ThresholdOp):
             levels = np.full(len(widths), stage.thresholds.array.shape[1] + 1)
             return self.delay.comparator(widths) + self.delay.mux(levels)

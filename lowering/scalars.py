@@ -182,6 +182,7 @@ class ScalarBuilder:
         if x.value is None or low == high:
             return constant(low)
         shift = arith.ShRSIOp if x.signed else arith.ShRUIOp
+        amount = min(amount, x.width - 1)  # beyond that only the sign is left
         bits = self.add(shift(x.value, self.literal(amount, x.width)), start)
         return self.narrowed(Scalar(bits, low, high, start), start)
 

@@ -18,7 +18,7 @@ from xdsl.ir.affine import AffineConstantExpr, AffineMap
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
-from fastml.dialects.array import Integers
+from fastml.dialects.array import Integers, integer_array
 from fastml.dialects.elements import Elements
 from fastml.dialects.qflow import channel_of
 from fastml.dialects.qflow_cycles import cycles_of
@@ -124,9 +124,9 @@ class StageFunction:
         self, graph: Graph, inputs: list[tuple[int, int]], cycles: Integers
     ) -> list[Scalar]:
         """Append an adder graph over the given operand elements; return its outputs."""
-        lows = np.array([self.channels[k].lows[e] for k, e in inputs])
-        highs = np.array([self.channels[k].highs[e] for k, e in inputs])
-        grid = graph.grid(lows, highs)
+        lows = np.array([self.channels[k].lows[e] for k, e in inputs], object)
+        highs = np.array([self.channels[k].highs[e] for k, e in inputs], object)
+        grid = graph.grid(integer_array(lows), integer_array(highs))
         low, high = grid.low.tolist(), grid.high.tolist()
         values: list[Scalar | None] = [None] * graph.n_values
 
@@ -198,6 +198,10 @@ class StageFunction:
 
     def _elementwise(self, stage: qflow.StageOp) -> None:
         for element, cycle in enumerate(self.stored):
+            low, high = int(self.result.lows[element]), int(self.result.highs[element])
+            if low == high:
+                self.store(element, constant(low))
+                continue
             x = self.load(0, element)
             match stage:
                 case qflow.RescaleOp():

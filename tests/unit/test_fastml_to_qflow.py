@@ -370,13 +370,6 @@ def test_recast_from_bipolar_and_zero_point():
     check(net.done(net.add(fastml.ExactCastOp("y", net.edges["x"], scaled("s12", 0.125, 11)))))
 
 
-def test_recast_to_a_step_that_does_not_divide():
-    net = Builder(["y"], x=(scaled("u4", 0.5), (1, 4)))
-    y = net.add(fastml.ExactCastOp("y", net.edges["x"], scaled("s12", 0.3)))
-    with pytest.raises(FastmlError, match=r"FML-GRID.*does not divide"):
-        lower(net.done(y))
-
-
 def test_weights_beyond_64_bits():
     net = Builder(["y"], x=(FixedType(1, 40, 0), (1, 3)))
     wide = np.array([[1 << 60], [-(1 << 60) + 7], [12345]], object)

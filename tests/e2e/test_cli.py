@@ -121,3 +121,16 @@ def test_the_jet_tagger_as_the_contract_has_it(shared: Path, tmp_path: Path):
     for arrays in found.values():
         np.testing.assert_array_equal(arrays["Add_3_out0"], recorded["logits"])
         np.testing.assert_allclose(arrays["global_out"], recorded["output"], rtol=1e-6, atol=0)
+
+
+def test_check_tells_which_inputs_need_a_type(shared: Path, capsys: pytest.CaptureFixture[str]):
+    model = str(shared / "models" / "jet_tagger.onnx")
+    assert main(["check", model]) == 0
+    out = capsys.readouterr().out
+    assert "23 of 23 nodes are supported" in out
+    assert "--input-type global_in=TYPE" in out
+    assert main(["check", model, "--input-type", "global_in=fixed<16,6>"]) == 0
+    assert "to compile" not in capsys.readouterr().out
+    assert main(["compile", model, "-o", "never"]) == 2
+    assert "error[FML-UNQUANTISED]" in capsys.readouterr().err
+    assert not Path("never").exists()

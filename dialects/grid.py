@@ -124,6 +124,18 @@ def _to_fractions(real: NDArray[np.float32]) -> NDArray[np.object_]:
     return flat.reshape(real.shape)
 
 
+def _moved(parameter: Array, source_shape: Sequence[int], index: NDArray[np.int64]) -> Array:
+    """Move a parameter with the elements; axes along which it is the same keep size 1."""
+    if parameter.size == 1 or not index.size:
+        return parameter.ravel()[:1].reshape(())
+    spread = np.broadcast_to(parameter, source_shape).ravel()[index]
+    for axis in range(spread.ndim):
+        first = np.take(spread, [0], axis)
+        if np.all(spread == first):
+            spread = first
+    return spread.reshape(()) if spread.size == 1 else spread
+
+
 def _parse_storage(parser: AttrParser) -> tuple[int, int]:
     """Parse ``s8`` or ``u8`` as (signed, width)."""
     start = parser.pos
@@ -245,17 +257,11 @@ class ScaledType(QuantisedType):
     def reindex(self, source_shape: Sequence[int], index: NDArray[np.int64]) -> QuantisedType:
         """Move scale and zero point with the elements; keep scalars scalar."""
 
-        def moved(parameter: Array) -> Array:
-            if parameter.size == 1:
-                return parameter.reshape(())
-            spread = np.broadcast_to(parameter, source_shape).ravel()[index]
-            return spread.ravel()[:1].reshape(()) if np.all(spread == spread.ravel()[0]) else spread
-
         return ScaledType(
             self.signed,
             self.width,
-            ArrayAttr.get(moved(self.scale.array)),
-            ArrayAttr.get(moved(self.zero_point.array)),
+            ArrayAttr.get(_moved(self.scale.array, source_shape, index)),
+            ArrayAttr.get(_moved(self.zero_point.array, source_shape, index)),
         )
 
     def verify(self) -> None:
@@ -383,10 +389,7 @@ class BipolarType(QuantisedType):
 
     def reindex(self, source_shape: Sequence[int], index: NDArray[np.int64]) -> QuantisedType:
         """Move the scale with the elements; keep a scalar scalar."""
-        scale = self.scale.array
-        if scale.size == 1:
-            return BipolarType(ArrayAttr.get(scale.reshape(())))
-        return BipolarType(ArrayAttr.get(np.broadcast_to(scale, source_shape).ravel()[index]))
+        return BipolarType(ArrayAttr.get(_moved(self.scale.array, source_shape, index)))
 
     def verify(self) -> None:
         """Reject scales that are not finite and positive."""

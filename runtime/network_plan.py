@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.ir import Operation, SSAValue
 
+from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import inference, reference
 from fastml.dialects.array import Array, integer_array
 from fastml.dialects.fastml import (
     ConstantOp,
     ElementwiseOp,
     ExactCastOp,
+    ExactOp,
     LayerOp,
     MatMulOp,
     NetworkOp,
@@ -134,6 +136,7 @@ class _Plan:
             self._note(value)
         for op in network.body.block.ops:
             if isinstance(op, LayerOp):
+                _require_grids(op)
                 self._note(op.result)
                 self.steps[op] = self._step(op)
 
@@ -247,6 +250,17 @@ class _Plan:
             environment[result] = _to(raw, dtype)
 
         return step
+
+
+def _require_grids(op: LayerOp) -> None:
+    """Refuse exact operators whose operands are not integers, or not proved to be."""
+    if isinstance(op, ExactOp) and not _is_quantised(op.result):
+        raise FastmlError(
+            "an operand is not quantised",
+            op,
+            code="FML-UNQUANTISED",
+            hint="run the pass infer-grids, which finds its grid or says why there is none",
+        )
 
 
 def _parts(network: NetworkOp) -> list[object]:

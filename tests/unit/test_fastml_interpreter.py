@@ -175,6 +175,19 @@ fastml.network @two ["a", "b"] -> ["s", "p"] {{
     assert got["p"].tolist() == [[value * right[0] for value in left]]
 
 
+def test_operands_that_nobody_proved_to_be_integers():
+    network = parse("""
+fastml.network @real ["x"] -> ["y"] {
+^bb0(%x: tensor<1x2xf32>):
+  %w = fastml.constant <"i64 2x1 : 1 1"> : tensor<2x1x!fastml.fixed<s2, 0>>
+  %y = fastml.matmul "y"(%x, %w)
+    : tensor<1x2xf32>, tensor<2x1x!fastml.fixed<s2, 0>> -> tensor<1x1xf32>
+  fastml.output %y : tensor<1x1xf32>
+}""")
+    with pytest.raises(FastmlError, match=r"FML-UNQUANTISED.*infer-grids"):
+        evaluate(network, {"x": np.zeros((1, 2), np.float32)})
+
+
 # -- inputs --------------------------------------------------------------------------------
 
 

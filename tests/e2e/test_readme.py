@@ -44,7 +44,7 @@ def test_commands(
     for command in commands:
         assert main(command[1:]) == 0
     assert "0 divergences in 1000 frames" in capsys.readouterr().out
-    assert Path("logits.npy").exists()
+    assert Path("build/logits.npy").exists()
     assert Path("build/tb/testbench.sv").exists()
 
 

@@ -52,6 +52,10 @@ def parse_module(text: str, name: str) -> ModuleOp:
         raise FastmlError(error.msg.splitlines()[0], in_file(where)) from error
     except VerifyException as error:
         raise FastmlError(str(error).splitlines()[0], in_file(name)) from error
+    except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError) as error:
+        # xDSL's parsers of builtin attributes do not refuse all that they cannot build.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FastmlError(f"cannot be parsed: {reason}", in_file(name)) from error
     try:
         module.verify()
     except VerifyException as error:

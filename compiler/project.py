@@ -99,7 +99,8 @@ def _testbench(design: "Design") -> dict[str, bytes]:
     gaps = random_gaps(TESTBENCH_FRAMES, seed=0)
     predicted = design.level("qflow").simulate(Stimulus(beats, gaps), [])
     ports = {port.edge: port.port for port in (*pinout.inputs, *pinout.outputs)}
-    given = Stimulus({ports[edge]: values for edge, values in beats.items()}, gaps)
+    words = {ports[edge]: values for edge, values in beats.items()}
+    given = Stimulus(words, gaps, restart=True)
     expected = Trace({ports[edge]: signal for edge, signal in predicted.outputs.items()})
     inputs, outputs = ([p.layout for p in side] for side in (pinout.inputs, pinout.outputs))
     plan = drive(pinout.input_widths, inputs, given, pinout.ii, pinout.drain)

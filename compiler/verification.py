@@ -2,15 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.compiler.host_comparison import (
+    compare_epilogues,
+    compare_prologues,
+    hosts_of,
+    random_inputs,
+)
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects.qflow import GraphOp, StageOp, channel_of
 from fastml.runtime.host import Host
-from fastml.runtime.levels import NetworkLevel
+from fastml.runtime.levels import Level, NetworkLevel
 from fastml.runtime.qflow import graph_of
 from fastml.runtime.trace import Integers, Stimulus, Trace
 from fastml.runtime.vectors import hurting_vectors, random_gaps
@@ -18,6 +25,9 @@ from fastml.runtime.verify import Counts, Coverage, Divergence, Toggles, compare
 
 if TYPE_CHECKING:
     from fastml.compiler.design import Design
+
+
+STIMULI = ("back-to-back", "random gaps, after a reset with beats in flight")
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,9 @@ class Verification:
     frames: int
     counts: Counts
     coverage: Coverage
-    stimuli: tuple[str, ...] = field(default=("back-to-back", "random gaps"))
+    stimuli: tuple[str, ...] = field(
+        default=("back-to-back", "random gaps after a reset in flight")
+    )
 
 
 def verify_design(
@@ -38,7 +50,7 @@ def verify_design(
     vectors: int,
     seed: int,
 ) -> Verification:
-    """Compare ``levels`` pairwise with the first one; raise :class:`Divergence`."""
+    """Compare each of ``levels`` with the next; raise :class:`Divergence`."""
     chosen = tuple(dict.fromkeys(levels))
     if len(chosen) < 2:
         raise FastmlError(
@@ -65,19 +77,37 @@ def verify_design(
     counts = Counts()
     toggles = _toggles(graph)
     stimuli = {
-        "back-to-back": np.zeros(frames, np.int64),
-        "random gaps": random_gaps(frames, seed),
+        STIMULI[0]: (np.zeros(frames, np.int64), False),
+        STIMULI[1]: (random_gaps(frames, seed), True),
     }
-    for kind, gaps in stimuli.items():
+    hosts = hosts_of(opened, host)
+    compare_prologues(hosts, random_inputs(host, seed) if inputs is None else inputs)
+    for kind, (gaps, restart) in stimuli.items():
         traces = dict[str, Trace]()
         for name, level in opened.items():
             taps = [edge for edge in edges if edge not in excused.get(name, ())]
-            traces[name] = level.simulate(Stimulus(beats, gaps), taps)
+            traces[name] = level.simulate(Stimulus(beats, gaps, restart), taps)
         counts.add(compare(traces, edges, frames=frames, stimulus=kind, optional=excused))
-        if kind == "back-to-back":
+        compare_epilogues(hosts, beats, traces)
+        if not restart:
             first = next(trace for name, trace in traces.items() if name != "fastml")
             toggles.add(first.taps)
+    _compare_times(opened)  # last, since a difference in what they do says more
     return Verification(chosen, frames, counts, toggles.count())
+
+
+def _compare_times(opened: Mapping[str, Level]) -> None:
+    """Compare what the levels state of II and latency, whatever they do."""
+    for (first, one), (second, other) in pairwise(opened.items()):
+        if one.time != other.time:
+            raise Divergence(
+                f"{first} and {second} state different times: {_time(one)} and {_time(other)}",
+                levels=(first, second),
+            )
+
+
+def _time(level: Level) -> str:
+    return "none" if level.time is None else "ii {} latency {}".format(*level.time)
 
 
 def _edges_of(graph: GraphOp) -> dict[str, StageOp | None]:

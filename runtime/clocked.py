@@ -54,13 +54,15 @@ class Drive:
 
     words: Mapping[str, Words]
     cycles: int
+    ready: int
+    """Cycles before the first frame may be offered; the last of them is one of reset."""
     offers: NDArray[np.int64]
-    """Cycle, from the beginning of the reset, in which each frame is offered."""
+    """Cycle, from the beginning of the first reset, in which each frame is offered."""
 
     @property
     def origin(self) -> int:
         """The cycle that a trace counts as 0."""
-        return int(self.offers[0]) if len(self.offers) else RESET_CYCLES
+        return int(self.offers[0]) if len(self.offers) else self.ready
 
 
 def drive(
@@ -73,19 +75,23 @@ def drive(
     """Turn a stimulus into bits; ``drain`` cycles follow the last frame's.
 
     Data ports carry noise while they are not valid, so that a design which looks at them
-    then gives itself away.
+    then gives itself away. Where the stimulus restarts the design, beats of noise are offered
+    for ``drain`` cycles, and in the one cycle of reset that is to drop them.
     """
     frames = stimulus.frames
-    offers = stimulus.offer_cycles(initiation_interval) + RESET_CYCLES
+    ready = RESET_CYCLES + (drain + 1 if stimulus.restart else 0)
+    offers = stimulus.offer_cycles(initiation_interval) + ready
     offers = offers + (stimulus.gaps[0] if frames else 0)
-    cycles = (int(offers[-1]) if frames else RESET_CYCLES) + drain + 1
+    cycles = (int(offers[-1]) if frames else ready) + drain + 1
     noise = np.random.default_rng(0)
     reset = np.zeros((cycles, 1), np.uint32)
     reset[:RESET_CYCLES] = 1
+    reset[ready - 1] = 1
     words: dict[str, Words] = {RESET: reset} if RESET in widths else {}
     for port in inputs:
         valid = np.zeros((cycles, 1), np.uint32)
         valid[offers] = 1
+        valid[ready - 1 : RESET_CYCLES - 1 : -initiation_interval] = 1
         words[port.name + VALID] = valid
         if (width := sum(port.widths)) == 0:
             continue
@@ -108,7 +114,7 @@ def drive(
             in_file("stimulus"),
             code="FML-STIMULUS",
         )
-    return Drive(words, cycles, offers)
+    return Drive(words, cycles, ready, offers)
 
 
 def simulate_frames(
@@ -142,7 +148,7 @@ def _read(
 ) -> Trace:
     answers: dict[str, Signal] = {}
     for port in outputs:
-        beats = _beats(seen, port)
+        beats = _beats(seen, port, plan)
         if sum(port.widths):
             values = unpack_rows(seen[port.name][beats], port.widths, port.signed)
         else:
@@ -155,10 +161,10 @@ def _read(
     return Trace(answers, edges)
 
 
-def _beats(seen: Mapping[str, Words], port: PortLayout) -> NDArray[np.int64]:
+def _beats(seen: Mapping[str, Words], port: PortLayout, plan: Drive) -> NDArray[np.int64]:
     """Cycles after the reset in which an output is valid."""
     valid = seen[port.name + VALID][:, 0]
-    return np.flatnonzero(valid[RESET_CYCLES:]).astype(np.int64) + RESET_CYCLES
+    return np.flatnonzero(valid[plan.ready :]).astype(np.int64) + plan.ready
 
 
 def _tap_cycles(tap: TapLayout, plan: Drive) -> NDArray[np.int64]:
@@ -196,14 +202,14 @@ def _check_defined(
 ) -> None:
     """Run with the complement of all undefined bits: what is read may not differ."""
     cycles = plan.cycles if design.settle is None else min(design.settle, plan.cycles)
-    if cycles <= RESET_CYCLES:
+    if cycles <= plan.ready:
         return  # it has forgotten the undefined state when the reset ends
     other = design.run({n: w[:cycles] for n, w in plan.words.items()}, cycles, Undefined.INVERSE)
     for port in outputs:
         valid = port.name + VALID
         differs = (seen[valid][:cycles] != other[valid]).any(axis=1)
-        differs[:RESET_CYCLES] = False
-        beats = _beats(seen, port)
+        differs[: plan.ready] = False
+        beats = _beats(seen, port, plan)
         beats = beats[beats < cycles]
         if sum(port.widths):
             data = seen[port.name][beats] != other[port.name][beats]

@@ -6,6 +6,7 @@ interpreter calls its ports stays behind this file.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pkgutil import resolve_name
 from typing import Any
@@ -198,7 +199,7 @@ def by_edge(
         if name not in inputs:
             raise FastmlError("is no input of the design", in_file(name), code="FML-STIMULUS")
         beats[inputs[name]] = values
-    trace = simulate(Stimulus(beats, stimulus.gaps), taps)
+    trace = simulate(replace(stimulus, beats=beats), taps)
     return Trace({edges[port]: signal for port, signal in trace.outputs.items()}, trace.taps)
 
 

@@ -30,6 +30,8 @@ class Stimulus:
 
     beats: Mapping[str, Integers]
     gaps: NDArray[np.int64]
+    restart: bool = False
+    """Whether a reset with other beats in flight comes before; it must leave no trace."""
 
     @property
     def frames(self) -> int:

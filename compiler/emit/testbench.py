@@ -8,7 +8,7 @@ by ``$fatal``, which gives a non-zero exit status.
 from collections.abc import Iterable, Mapping, Sequence
 
 from fastml.runtime.bits import Words, from_integers, pack_rows
-from fastml.runtime.clocked import RESET_CYCLES, VALID, Drive
+from fastml.runtime.clocked import VALID, Drive
 from fastml.runtime.trace import PortLayout, Trace
 
 _CYCLE_BITS = 32
@@ -114,7 +114,7 @@ def _module(
             ports.append(f"    .{port.name}(data{number})")
             seen = f"{{cycle, data{number}}}"
         loads.append(f'    $readmemh("{name}_{port.name}.hex", expected{number});')
-        checks += _check(number, port.name, count, seen, plan.origin)
+        checks += _check(number, port.name, count, seen, plan)
         counts += [
             f"      if (beat{number} != {count}) begin",
             f'        $display("FAIL: %0d beats of {port.name}, not {count}", beat{number});',
@@ -147,13 +147,13 @@ def _module(
     )
 
 
-def _check(number: int, port: str, count: int, seen: str, origin: int) -> list[str]:
+def _check(number: int, port: str, count: int, seen: str, plan: Drive) -> list[str]:
     """Compare one output with what is expected next."""
     return [
-        f"    if (cycle >= {RESET_CYCLES} && valid{number} !== 1'b0) begin",
+        f"    if (cycle >= {plan.ready} && valid{number} !== 1'b0) begin",
         f"      if (beat{number} >= {count} || {seen} !== expected{number}[beat{number}]) begin",
         f'        $display("FAIL: beat %0d of {port} in cycle %0d", beat{number},'
-        f" cycle - {origin});",
+        f" cycle - {plan.origin});",
         "        errors = errors + 1;",
         "      end",
         f"      beat{number} = beat{number} + 1;",

@@ -103,7 +103,7 @@ def check(level: Level, layer: Layer, seed: int) -> None:
     assert ii == layer.products
     assert layer.products < latency <= layer.products + 5
     for gaps in (np.zeros(FRAMES, np.int64), np.random.default_rng(seed).integers(0, 9, FRAMES)):
-        trace = level.simulate(Stimulus({"x": x}, gaps), [])
+        trace = level.simulate(Stimulus({"x": x}, gaps, restart=bool(gaps.any())), [])
         np.testing.assert_array_equal(trace.outputs["y"].values, x @ layer.matrix + layer.bias)
         offered = np.concatenate([[0], np.cumsum(gaps[1:] + layer.products)])
         np.testing.assert_array_equal(trace.cycles, offered + latency)

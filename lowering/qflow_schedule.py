@@ -6,6 +6,7 @@ layer is no register boundary. Values that wait for a later one are delayed by r
 where they are used, so that joins of unequal latency are balanced by construction.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -24,6 +25,9 @@ from fastml.dialects.qflow import FoldedAttr, channel_of
 from fastml.lowering.adder_graphs import from_attribute
 from fastml.lowering.cmvm.graph import Graph
 from fastml.lowering.delay import TARGETS, DelayModel
+
+_EPSILON = 1e-9
+"""Times that differ by less are equal, in ns."""
 
 
 class Arrival(NamedTuple):
@@ -69,6 +73,10 @@ class Scheduler:
 
     delay: DelayModel
     slack: float
+    """Time that logic may take between two registers, in ns."""
+    longest: float = 0.0
+    """Time of the longest single operation, in ns, and the stage that has it."""
+    binding: qflow.StageOp | None = None
 
     def schedule(self, graph: qflow.GraphOp) -> None:
         """Set ``cycles`` of every stage, and the graph's latency and II."""
@@ -79,10 +87,24 @@ class Scheduler:
         for stage in graph.stages:
             arrivals[stage.result] = arrival = _settled(stage, self.stage(stage, arrivals))
             stage.cycles = ArrayAttr.get(arrival.cycle)
+        self._check_clock()
         outputs = graph.outputs.values()
         last = max((int(arrivals[v].cycle.max(initial=0)) for v in outputs), default=0)
         graph.latency = IntAttr(last)
         graph.ii = IntAttr(1)
+
+    def _check_clock(self) -> None:
+        """Raise ``FML-TARGET``, naming what binds, if an operation is longer than a period."""
+        if self.binding is None or self.longest <= self.slack + _EPSILON:
+            return
+        least = math.ceil((self.longest + self.delay.overhead) * 100 - _EPSILON) / 100
+        raise FastmlError(
+            f"edge '{self.binding.edge.data}' has an operation of {self.longest:.3f} ns, but a "
+            f"clock period leaves {self.slack:.3f} ns",
+            self.binding,
+            code="FML-TARGET",
+            hint=f"use a clock period of at least {least:.2f} ns",
+        )
 
     def stage(self, stage: qflow.StageOp, arrivals: dict[SSAValue, Arrival]) -> Arrival:
         """Schedule one stage."""
@@ -102,16 +124,10 @@ class Scheduler:
 
     def _after(self, ready: Arrival, delay: NDArray[np.float64], stage: qflow.StageOp) -> Arrival:
         """Add an operation: in the same cycle if it fits, else in the next."""
-        worst = float(delay.max(initial=0.0))
-        if worst > self.slack + 1e-9:
-            raise FastmlError(
-                f"edge '{stage.edge.data}' has an operation of {worst:.2f} ns, but a clock "
-                f"period leaves {self.slack:.2f} ns",
-                stage,
-                code="FML-TARGET",
-                hint=f"use a clock period of at least {worst + self.delay.overhead:.2f} ns",
-            )
-        fits = ready.time + delay <= self.slack + 1e-9
+        longest = float(delay.max(initial=0.0))
+        if longest > self.longest:
+            self.longest, self.binding = longest, stage
+        fits = ready.time + delay <= self.slack + _EPSILON
         cycle = np.where(fits, ready.cycle, ready.cycle + 1)
         return Arrival(cycle, np.where(fits, ready.time + delay, delay))
 
@@ -123,7 +139,7 @@ class Scheduler:
             offset = np.where(stage.offset.array != 0, self.delay.adder(widths + 1), 0.0)
             kept = np.maximum(widths - np.asarray(stage.shift.array, np.int64) + 1, 1)
             rounds = stage.rounding.data is not qflow.Rounding.FLOOR
-            rounding = self.delay.lookup(np.asarray(stage.shift.array)) if rounds else 0.0
+            rounding = self.delay.comparator(stage.shift.integers) if rounds else 0.0
             logic = offset + rounding + self.delay.round_clamp(kept)
             return np.where(stage.wired, 0.0, logic)
         if isinstance(stage, qflow.ThresholdOp):

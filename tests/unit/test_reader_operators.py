@@ -350,6 +350,10 @@ MIXERS = {
         {"w": WHOLE[:5]},
     ),
     "product from the left": ([node("MatMul", ["w", "x"], ["y"])], {"w": WHOLE[:, :5]}),
+    "a matrix for each sample": (
+        [node("Unsqueeze", ["x", "one"], ["u"]), node("MatMul", ["u", "w"], ["y"])],
+        {"w": np.stack([WHOLE[:5]] * 5)[:, :, :5], "one": np.array([1])},
+    ),
     "transposed output": ([node("Transpose", ["x"], ["y"], perm=[1, 0])], {}),
     "with its transpose": (
         [node("Transpose", ["x"], ["t"], perm=[1, 0]), node("Add", ["x", "t"], ["y"])],

@@ -92,6 +92,10 @@ class RescaleOp(ElementStageOp):
     low = prop_def(ArrayAttr)
     high = prop_def(ArrayAttr)
 
+    assembly_format = (
+        "$edge `(` $input `)` $rounding attr-dict `:` type($input) `->` type($result)"
+    )
+
     def __init__(
         self,
         edge: str,

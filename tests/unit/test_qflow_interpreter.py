@@ -155,7 +155,7 @@ def test_a_graph_of_another_matrix_is_found(edge: str):
     lows, highs = changed.exact_ranges()
     result: Any = changed.result
     shape = changed.channel.dimensions
-    kind: Any = type(changed)
+    kind: Any = changed.__class__
     fresh: Any = kind.create(
         operands=changed.operands,
         result_types=[ChannelType.of(shape, lows, highs)],

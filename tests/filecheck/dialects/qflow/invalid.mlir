@@ -1,0 +1,369 @@
+// RUN: %fastml-opt %s --split-input-file --parsing-diagnostics --verify-diagnostics | %filecheck %s
+
+// CHECK: protocol 'rv' (valid/ready) is not supported yet
+"test.op"() {t = !qflow.channel<rv, 2, "2 x 0..1">} : () -> ()
+
+// -----
+
+// CHECK: unknown protocol 'push'
+"test.op"() {t = !qflow.channel<push, 2, "2 x 0..1">} : () -> ()
+
+// -----
+
+// CHECK: 3 ranges for a beat of shape (1, 2)
+"test.op"() {t = !qflow.channel<pulse, 1x2, "3 x 0..1">} : () -> ()
+
+// -----
+
+// CHECK: a range is empty: its low is above its high
+"test.op"() {t = !qflow.channel<pulse, 2, "0..1, 2..1">} : () -> ()
+
+// -----
+
+// CHECK: 'two' is not a run of ranges such as '16 x -8..7'
+"test.op"() {t = #qflow.ranges<"two">} : () -> ()
+
+// -----
+
+// CHECK: reuse factor must be >= 1, got 0
+"test.op"() {t = #qflow.folded<0>} : () -> ()
+
+// -----
+
+// CHECK: node arrays differ in length
+"test.op"() {t = #qflow.adder_graph<#fastml.array<"i64 1 : 0">, #fastml.array<"i64 2 : 0 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">>} : () -> ()
+
+// -----
+
+// CHECK: output arrays differ in length
+"test.op"() {t = #qflow.adder_graph<#fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 0 :">, #fastml.array<"i64 1 : 0">>} : () -> ()
+
+// -----
+
+// CHECK: an operation is 0 (L+R), 1 (L-R) or 2 (R-L)
+"test.op"() {t = #qflow.adder_graph<#fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 3">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">>} : () -> ()
+
+// -----
+
+// CHECK: the arrays of an adder graph are rows of integers
+"test.op"() {t = #qflow.adder_graph<#fastml.array<"i64 1 : 0">, #fastml.array<"f32 1 : 0.0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">>} : () -> ()
+
+// -----
+
+// CHECK: a shift is not within 4096 bits
+"test.op"() {t = #qflow.adder_graph<#fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : -4097">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">>} : () -> ()
+
+// -----
+
+// CHECK: needs an integer matrix
+qflow.graph @real_matrix ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"f32 1x1 : 1.0">, bias = #fastml.array<"i64 1 : 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: the matrix needs a row
+qflow.graph @no_row ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 0x1 :">, bias = #fastml.array<"i64 1 : 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: bias must be 1 integers
+qflow.graph @bias ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x1 : 1">, bias = #fastml.array<"i64 2 : 0 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: 3 elements are not blocks of 2 matrix rows
+qflow.graph @blocks ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 3, "3 x 0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 2x1 : 1 1">, bias = #fastml.array<"i64 1 : 0">} : !qflow.channel<pulse, 3, "3 x 0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: element 1 of the result ranges over 0..2, its type says 0..3
+qflow.graph @range ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x2 : 1 2">, bias = #fastml.array<"i64 2 : 0 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 2, "0..1, 0..3">
+  qflow.yield %y : !qflow.channel<pulse, 2, "0..1, 0..3">
+}
+
+// -----
+
+// CHECK: the result has 1 elements, not 2
+qflow.graph @count ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x2 : 1 2">, bias = #fastml.array<"i64 2 : 0 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: cycles must be one for each element
+qflow.graph @cycles ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 1 : 0">, cycles = #fastml.array<"i64 2 : 0 0">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: a cycle must not be negative
+qflow.graph @negative ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 1 : 0">, cycles = #fastml.array<"i64 1 : -1">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: node cycles need an adder graph
+qflow.graph @no_adders ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x1 : 1">, bias = #fastml.array<"i64 1 : 0">, node_cycles = #fastml.array<"i64 0 :">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: an operand is not an input or an earlier node
+qflow.graph @later_node ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x1 : 2">, bias = #fastml.array<"i64 1 : 0">, graph = #qflow.adder_graph<#fastml.array<"i64 1 : 1">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 1">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">>} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..2">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..2">
+}
+
+// -----
+
+// CHECK: an output is not an input or a node
+qflow.graph @no_such_output ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x1 : 2">, bias = #fastml.array<"i64 1 : 0">, graph = #qflow.adder_graph<#fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 1 : 1">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 0">>} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..2">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..2">
+}
+
+// -----
+
+// CHECK: the adder graph has 2 outputs, not 1
+qflow.graph @outputs_of_graph ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x1 : 2">, bias = #fastml.array<"i64 1 : 0">, graph = #qflow.adder_graph<#fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 2 : 0 0">, #fastml.array<"i64 2 : 0 0">, #fastml.array<"i64 2 : 0 0">>} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..2">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..2">
+}
+
+// -----
+
+// CHECK: node cycles must be one for each of 0 adders
+qflow.graph @node_cycles ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.dense "y"(%x) {matrix = #fastml.array<"i64 1x1 : 2">, bias = #fastml.array<"i64 1 : 0">, node_cycles = #fastml.array<"i64 1 : 0">, graph = #qflow.adder_graph<#fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 0 :">, #fastml.array<"i64 1 : 0">, #fastml.array<"i64 1 : 1">, #fastml.array<"i64 1 : 0">>} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..2">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..2">
+}
+
+// -----
+
+// CHECK: needs an operand
+qflow.graph @no_operand ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.combine "y"() {coefficients = #fastml.array<"i64 0x1 :">, bias = #fastml.array<"i64 1 : 0">} : () -> !qflow.channel<pulse, 1, "0..0">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..0">
+}
+
+// -----
+
+// CHECK: operands differ in size
+qflow.graph @sizes ["x", "z"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">, %z: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.combine "y"(%x, %z) {coefficients = #fastml.array<"i64 2x1 : 1 1">, bias = #fastml.array<"i64 1 : 0">} : (!qflow.channel<pulse, 1, "0..1">, !qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "0..2">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..2">
+}
+
+// -----
+
+// CHECK: coefficients must be 1x1 integers
+qflow.graph @coefficients ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.combine "y"(%x) {coefficients = #fastml.array<"i64 1 : 1">, bias = #fastml.array<"i64 1 : 0">} : (!qflow.channel<pulse, 1, "0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: operands differ in size
+qflow.graph @multiply ["x", "z"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">, %z: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.multiply "y"(%x, %z) : !qflow.channel<pulse, 1, "0..1">, !qflow.channel<pulse, 2, "2 x 0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: index must be integers
+qflow.graph @index ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"f32 1 : 0.0">} : (!qflow.channel<pulse, 1, "0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: index must be within 0..0
+qflow.graph @index_bound ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 1 : 1">} : (!qflow.channel<pulse, 1, "0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: needs an operand
+qflow.graph @wires_of_nothing [] -> ["y"] {
+  %y = qflow.rearrange "y"() {index = #fastml.array<"i64 0 :">} : () -> !qflow.channel<pulse, 0, "">
+  qflow.yield %y : !qflow.channel<pulse, 0, "">
+}
+
+// -----
+
+// CHECK: offset must be 1 integers
+qflow.graph @offset ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.rescale "y"(%x) floor {offset = #fastml.array<"i64 2 : 0 0">, shift = #fastml.array<"i64 1 : 0">, low = #fastml.array<"i64 1 : 0">, high = #fastml.array<"i64 1 : 1">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: a shift must be in 0..4096
+qflow.graph @shift ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.rescale "y"(%x) floor {offset = #fastml.array<"i64 1 : 0">, shift = #fastml.array<"i64 1 : -1">, low = #fastml.array<"i64 1 : 0">, high = #fastml.array<"i64 1 : 1">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: a clamp is empty: its low is above its high
+qflow.graph @clamp ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.rescale "y"(%x) floor {offset = #fastml.array<"i64 1 : 0">, shift = #fastml.array<"i64 1 : 0">, low = #fastml.array<"i64 1 : 2">, high = #fastml.array<"i64 1 : 1">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: thresholds must be 1 rows of integers
+qflow.graph @thresholds ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.threshold "y"(%x) {thresholds = #fastml.array<"i64 1 : 0">, base = #fastml.array<"i64 1 : 0">, direction = #fastml.array<"i64 1 : 1">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "1..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "1..1">
+}
+
+// -----
+
+// CHECK: a direction is 1 or -1
+qflow.graph @direction ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.threshold "y"(%x) {thresholds = #fastml.array<"i64 1x1 : 0">, base = #fastml.array<"i64 1 : 0">, direction = #fastml.array<"i64 1 : 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "1..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "1..1">
+}
+
+// -----
+
+// CHECK: thresholds must be sorted
+qflow.graph @sorted ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.threshold "y"(%x) {thresholds = #fastml.array<"i64 1x2 : 1 0">, base = #fastml.array<"i64 1 : 0">, direction = #fastml.array<"i64 1 : 1">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "1..2">
+  qflow.yield %y : !qflow.channel<pulse, 1, "1..2">
+}
+
+// -----
+
+// CHECK: table must be 1 rows of integers
+qflow.graph @table ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.lookup "y"(%x) {table = #fastml.array<"i64 2x2 : 0 1 0 1">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: rows need 3 entries
+qflow.graph @short_row ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..2">):
+  %y = qflow.lookup "y"(%x) {table = #fastml.array<"i64 1x2 : 0 1">} : !qflow.channel<pulse, 1, "0..2"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: must end in qflow.yield
+qflow.graph @no_yield ["x"] -> [] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.multiply "y"(%x, %x) : !qflow.channel<pulse, 1, "0..1">, !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: each input is a channel
+qflow.graph @no_channel ["x"] -> [] {
+^bb0(%x: i8):
+  qflow.yield
+}
+
+// -----
+
+// CHECK: needs one name for each input
+qflow.graph @input_names [] -> [] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  qflow.yield
+}
+
+// -----
+
+// CHECK: needs one name for each output
+qflow.graph @output_names ["x"] -> [] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  qflow.yield %x : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: edge names must be unique: ['x']
+qflow.graph @names ["x"] -> ["x"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.multiply "x"(%x, %x) : !qflow.channel<pulse, 1, "0..1">, !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: the initiation interval must be >= 1
+qflow.graph @ii [] -> [] ii 0 {
+  qflow.yield
+}
+
+// -----
+
+// CHECK: the latency must not be negative
+qflow.graph @latency [] -> [] latency -1 {
+  qflow.yield
+}
+
+// -----
+
+// CHECK: malformed constant array
+qflow.graph @array ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.lookup "y"(%x) {table = #fastml.array<"i64 1x2 : 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}

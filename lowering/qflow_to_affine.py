@@ -50,7 +50,7 @@ class GraphLowering:
     """The lowering of one graph: its channels as memrefs of the top function."""
 
     graph: qflow.GraphOp
-    namer: Namer = field(default_factory=Namer)
+    namer: Namer = field(default_factory=lambda: Namer(("clk", "rst")))
     memories: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
     ports: dict[SSAValue, str] = field(default_factory=dict[SSAValue, str])
     functions: list[Operation] = field(default_factory=list[Operation])
@@ -94,16 +94,23 @@ class GraphLowering:
 
     def _name_channels(self) -> None:
         for name, value in self.graph.inputs.items():
-            self.ports[value] = self.namer.unique(name)
+            self.ports[value] = self._port(name)
         for stage in self.graph.stages:
-            self.ports[stage.result] = self.namer.unique(stage.edge.data)
+            self.ports[stage.result] = self._port(stage.edge.data)
+
+    def _port(self, name: str) -> str:
+        """Return a name for a port, whose valid bit can be called after it."""
+        port = self.namer.unique(name)
+        while not self.namer.take(f"{port}_valid"):
+            port = self.namer.unique(name)
+        return port
 
     def _top_ports(self, arguments: Sequence[tuple[SSAValue, str, str]]) -> list[str]:
         """Return a name for each port: a channel that is several of them gets more than one."""
         ports = list[str]()
         for value, name, _ in arguments:
             own = self.ports[value]
-            ports.append(self.namer.unique(name) if own in ports else own)
+            ports.append(self._port(name) if own in ports else own)
         return ports
 
     def _check_folded(self, folded: list[qflow.StageOp]) -> None:

@@ -49,6 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Execute, write what was asked for, and say what happened."""
     design = open_source(args)
+    from fastml.compiler.support.diagnostics import printable
     from fastml.compiler.tensors import check_output, write_atomically, write_tensors
 
     if args.output is not None:
@@ -59,7 +60,7 @@ def run(args: Namespace) -> int:
     if args.output is not None:
         for path, tensors in _outputs(args, found).items():
             write_tensors(path, tensors)
-            print(f"{path}: {', '.join(f'{n} {t.shape}' for n, t in tensors.items())}")
+            print(printable(f"{path}: {', '.join(f'{n} {t.shape}' for n, t in tensors.items())}"))
     if args.cycles is not None:
         lines = [f"{frame},0,{cycle}\n" for frame, cycle in enumerate(found.cycles.tolist())]
         write_atomically(args.cycles, "".join(["frame,beat,cycle\n", *lines]).encode())

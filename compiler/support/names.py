@@ -142,3 +142,9 @@ class Namer:
         is_free = name.lower() not in self._taken
         self._taken.add(name.lower())
         return is_free
+
+    def take(self, name: str) -> bool:
+        """Take exactly ``name``; return whether it was still free."""
+        free = name.lower() not in self._taken
+        self._taken.add(name.lower())
+        return free

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from fastml.compiler.driver import main
@@ -110,6 +111,39 @@ def test_the_console_script(tmp_path: Path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert np.load(tmp_path / "y.npy").shape == (500, 3)
+
+
+HOSTILE = {
+    "samples": "clk",
+    "converter": "rst",
+    "hidden_sum": "module",
+    "hidden_relu": "a_b_valid",
+    "hidden": '"; $system("x"); //',
+    "output_sum": "a.b",
+    "logits": "../a_b\n",
+}
+CLASHING = {"converter": "y_valid", "hidden_sum": "y", "hidden": "Y", "output_sum": "y "}
+
+
+@pytest.mark.parametrize("names", [HOSTILE, CLASHING])
+def test_hostile_names(names: dict[str, str], tmp_path: Path, require_tool: Callable[[str], str]):
+    require_tool("verilator")
+    model = onnx.ModelProto.FromString(EXAMPLE.read_bytes())
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+        node.name = names.get(node.name, node.name)
+    for value in (*model.graph.input, *model.graph.output):
+        value.name = names.get(value.name, value.name)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    build = tmp_path / "build"
+    assert main(["compile", str(tmp_path / "m.onnx"), "-o", str(build)]) == 0
+    for path in (build / "rtl").iterdir():
+        assert "system(" not in path.read_text()
+    assert main(["verify", str(build), "--vectors", "40", "--levels", "qflow,hw,rtl"]) == 0
+    source = [str(build), "--input", str(EXAMPLE.with_suffix(".npz"))]
+    found = run_levels(source, ("fastml", "hw"), list(names.values()), tmp_path)
+    assert set(names.values()) <= set(found["hw"])
 
 
 def test_the_jet_tagger_as_the_contract_has_it(shared: Path, tmp_path: Path):

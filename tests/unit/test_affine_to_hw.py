@@ -562,6 +562,41 @@ def test_valid_and_data_arrive_together_at_the_latency():
     assert registers(layer(body, 2)) == [1, 1, 9, 9]
 
 
+def doubled_after(start: int) -> list[int]:
+    """Registers of a dense loop whose sums a second layer doubles in cycle ``start``."""
+    x, h, y = (Elements((width,) * 2, (True,) * 2) for width in (4, 8, 9))
+    ones = np.ones((2, 2), np.int64)
+    loop = build_dense_loop(ones, np.zeros(2, np.int64), x, h, "layer0")
+    body = f"""
+      %h = memref.alloc() {described("h", h)} : {memref_type(h)}
+      func.call @layer0(%x, %h) : ({memref_type(x)}, {memref_type(h)}) -> ()
+      func.call @double(%h, %y) : ({memref_type(h)}, {memref_type(y)}) -> ()"""
+    lines = [
+        f"""%{k} = affine.load %h[{k}] : {memref_type(h)}
+        %a{k} = arith.extsi %{k} : i8 to i9
+        %b{k} = arith.addi %a{k}, %a{k} {{fastml.start = {start} : i64}} : i9
+        affine.store %b{k}, %y[{k}] : {memref_type(y)}"""
+        for k in range(2)
+    ]
+    layer = f"func.func private @double({described('%h', h, 'in')}, {described('%y', y, 'out')})"
+    arguments = [described("%x", x, "in"), described("%y", y, "out")]
+    text = top(arguments, body, 4, start) + f"{layer} {{\n" + "\n".join(lines) + "\nfunc.return\n}"
+    module = parse("\n".join([text, *map(str, loop)]))
+    beats = beats_of(x, 6, np.random.default_rng(start))
+    trace = both(module, back_to_back({"the x": beats}, 6))
+    np.testing.assert_array_equal(trace.outputs["the y"].values, 2 * beats @ ones)
+    return registers(lowered(module))
+
+
+def test_outputs_of_loops_are_held_without_registers():
+    """The sums are stored in cycles 5 and 7, those of the next frame in 9 and 11."""
+    plain = len(doubled_after(8))
+    # one register more a cycle for the valid bit; for each sum, from the cycle on in which
+    # the next one replaces it
+    more = [len(doubled_after(start)) - plain for start in (9, 10, 11, 12)]
+    assert more == [1, 2 + 1, 3 + 2, 4 + 3 + 1]
+
+
 def test_equal_operations_are_one_and_wiring_is_free():
     body = f"""{LOADS}
       %c2 = arith.constant 2 : i9

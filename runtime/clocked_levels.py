@@ -14,6 +14,7 @@ from xdsl.dialects.builtin import (
     ArrayAttr,
     DenseArrayBase,
     DictionaryAttr,
+    IntegerType,
     ModuleOp,
     StringAttr,
 )
@@ -97,14 +98,21 @@ def pinout_of(module: ModuleOp) -> Pinout:
     if not isinstance(ports, DictionaryAttr) or ii is None or latency is None:
         wanted = ", ".join((directives.PORTS, directives.II, directives.LATENCY))
         raise FastmlError(f"needs the attributes {wanted}", top)
+    if ii < 1 or latency < 0:
+        raise FastmlError(f"no design has ii {ii} and latency {latency}", top)
     taps = module.attributes.get(directives.TAPS, DictionaryAttr({}))
     if not isinstance(taps, DictionaryAttr):
         raise FastmlError(f"'{directives.TAPS}' is not a dictionary", module)
+    widths = {
+        port.port_name.data: port.type.width.data
+        for port in top.module_type.ports
+        if isinstance(port.type, IntegerType)
+    }
     try:
         return Pinout(
             top.sym_name.data,
-            tuple(_port(p) for p in _listed(ports.data.get("inputs"))),
-            tuple(_port(p) for p in _listed(ports.data.get("outputs"))),
+            tuple(_port(p, widths) for p in _listed(ports.data.get("inputs"))),
+            tuple(_port(p, widths) for p in _listed(ports.data.get("outputs"))),
             {name: _tap(name, tap) for name, tap in taps.data.items()},
             ii,
             latency,
@@ -127,9 +135,12 @@ def _text(attribute: Attribute, key: str) -> str:
     raise ValueError(f"no text '{key}'")
 
 
-def _port(attribute: Attribute) -> Port:
+def _port(attribute: Attribute, widths: Mapping[str, int]) -> Port:
     elements = Elements.parse(_text(attribute, "elements"))
-    return Port(_text(attribute, "name"), _text(attribute, "port"), elements)
+    name = _text(attribute, "port")
+    if widths.get(name, 0) != elements.total_width:
+        raise ValueError(f"port '{name}' of {widths.get(name, 0)} bits does not hold '{elements}'")
+    return Port(_text(attribute, "name"), name, elements)
 
 
 def _tap(name: str, attribute: Attribute) -> TapLayout:

@@ -61,10 +61,43 @@ def own_network() -> OwnNetwork:
     )
 
 
-def _dense(b: Builder, x: Edge, out: int, bits: int) -> Edge:
+def small_network() -> OwnNetwork:
+    """Build the same in small: its inputs have 12 bits, so that a test can try them all."""
+    b = Builder(np.random.default_rng(0), 13, "qonnx.custom_op.general", None, "plain")
+    tracks, energy = b.input("int3", (3,)), b.input("uint3", (1,))
+    weights = np.array([[1, -2, 3], [2, 1, -1], [-1, 3, 2]]), np.array([[3, -1], [-2, 3], [1, 2]])
+    trunk = _activate(b, _dense(b, tracks, 3, 3, weights[0]), 2, 0.5)
+    middle = _activate(b, _dense(b, trunk, 2, 3, weights[1]), 2, 0.25)
+    deep = _activate(b, _dense(b, middle, 3, 3, np.array([[3, 1, -1], [-1, 2, 3]])), 2, 0.125)
+    joined = _combine(b, "Add", deep, trunk)
+    side = _activate(b, _dense(b, energy, 3, 3, np.array([[1, 2, 3]])), 3, 0.25)
+    logits = _dense(b, joined, 2, 3, np.array([[3, -1], [1, 2], [-2, 3]]))
+    classes = b.node("Add", [logits.name, b.constant(np.float32([0.3, -1.7]))], (2,))
+    sign = b.bipolar(_combine(b, "Sub", joined, side), np.array(1, np.float32))
+    for name, wanted in ((classes, CLASSES), (sign.name, DECISION)):
+        _rename(b, name, wanted)
+    outputs = [Edge(CLASSES, (2,), logits.sketch, None), Edge(DECISION, (3,), sign.sketch, None)]
+    model = b.model(outputs)
+    onnx.checker.check_model(model)
+    return OwnNetwork(
+        model, tuple(b.inputs), tuple(b.quantisers), dict(b.shapes), deep.name, trunk.name
+    )
+
+
+def all_inputs() -> dict[str, Array]:
+    """Return every input that the small network has, once."""
+    number = np.arange(1 << 12)
+    tracks = np.stack([(number >> (3 * k) & 7) - 4 for k in range(3)], 1)
+    return {"in.0": tracks.astype(np.float32), "in.1": (number >> 9)[:, None].astype(np.float32)}
+
+
+def _dense(b: Builder, x: Edge, out: int, bits: int, weights: Array | None = None) -> Edge:
     """Multiply by weights on a power of two, and name the product."""
-    rng = b.rng
-    reals = (rng.standard_normal((x.shape[0], out)) * 2 ** (bits - 2) / 8).astype(np.float32)
+    spread = 2 ** (bits - 2) / 8
+    if weights is None:
+        reals = (b.rng.standard_normal((x.shape[0], out)) * spread).astype(np.float32)
+    else:
+        reals = (weights / 8).astype(np.float32)
     scale, zero = np.array(0.125, np.float32), np.zeros((), np.float32)
     names = [b.constant(a) for a in (reals, scale, zero, np.array(bits, np.float32))]
     weights = b.node("Quant", names, reals.shape, b.domain, signed=1, narrow=1)

@@ -17,6 +17,7 @@ from xdsl.ir import Operation
 
 from fastml.compiler.support.diagnostics import FastmlError, LocatingParser
 from fastml.dialects import hw_extra
+from fastml.dialects.directives import verify_directives
 from fastml.dialects.elements import Elements, ranges_of
 from fastml.dialects.upstream_assembly import ARITH
 from fastml.lowering.affine_to_hw import lower_module
@@ -43,6 +44,7 @@ def lowered(module: ModuleOp) -> ModuleOp:
     copy = module.clone()
     lower_module(copy)
     copy.verify()
+    verify_directives(copy)
     return parse(str(copy))
 
 

@@ -109,3 +109,62 @@ func.func @wrong_type(%a : i8) {
 func.func @wrong_layout(%a : memref<2xi9> {fastml.elements = "2 x s8"}) {
   func.return
 }
+
+// -----
+
+// CHECK: 'func.func': layout '3 x s8' has 3 elements, not memref<2xi8>
+func.func @wrong_size(%a : memref<2xi8> {fastml.elements = "3 x s8"}) {
+  func.return
+}
+
+// -----
+
+// CHECK: 'func.func': 'fastml.elements' must be a layout such as '16 x s8' ('8s' is not an element run such as '16 x s8'), got "8s"
+func.func @no_layout(%a : memref<1xi8> {fastml.elements = "8s"}) {
+  func.return
+}
+
+// -----
+
+// CHECK: 'func.func': 'fastml.direction' must be "in" or "out", got "inout"
+func.func @no_direction(%a : memref<1xi8> {fastml.direction = "inout"}) {
+  func.return
+}
+
+// -----
+
+// CHECK: 'memref.alloc': 'fastml.name' must be a string, got 1 : i64
+func.func @no_name() {
+  %0 = memref.alloc() {fastml.name = 1 : i64} : memref<1xi8>
+  func.return
+}
+
+// -----
+
+// CHECK: 'func.func': 'fastml.top' must be a unit attribute, got true
+func.func @no_unit() attributes {fastml.top = true} {
+  func.return
+}
+
+// -----
+
+// CHECK: 'builtin.module': 'fastml.interface' must be a dictionary, got 1 : i64
+builtin.module attributes {fastml.interface = 1 : i64} {
+}
+
+// -----
+
+// CHECK: 'affine.for': 'fastml.unroll' must be an i64 of at least 1, got 0 : i64
+func.func @no_factor() {
+  affine.for %i = 0 to 4 {
+  } {fastml.unroll = 0 : i64}
+  func.return
+}
+
+// -----
+
+// CHECK: 'func.func': argument 0 of 'top' needs 'fastml.elements' and 'fastml.direction' on a memref
+func.func @top(%a : memref<1xi8>)
+    attributes {fastml.top, fastml.ii = 1 : i64, fastml.latency = 0 : i64} {
+  func.return
+}

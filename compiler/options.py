@@ -26,6 +26,8 @@ class BuildOptions:
     """Contract: most cycles from a frame's input to its output."""
     ii: int | None = None
     """Contract: cycles between two frames."""
+    optimise: int = 1
+    """Optimisation level: how long to search for fewer adders."""
     print_ir_after_all: bool = False
     timing: bool = False
     verify_each: bool = False
@@ -112,9 +114,7 @@ def _read_never(value: object, where: str) -> object:
 def _read_optimise(value: object, where: str) -> object:
     if str(value) not in ("0", "1", "2", "3"):
         raise usage_error(where, f"'{value}' is not an optimisation level", "0, 1, 2 or 3")
-    if str(value) != "2":
-        raise unavailable(where, value, "use -O2, the default")
-    return None
+    return int(str(value))
 
 
 def _read_flag(value: object, where: str) -> object:
@@ -164,7 +164,9 @@ OPTIONS: dict[str, Option] = {
     "max-lut": Option("N", "not available yet", _read_never),
     "target": Option("NAME", "not available yet", _read_never),
     "hls": Option("FLAVOUR", "not available yet", _read_never),
-    "optimise": Option("LEVEL", "optimisation level, as -O2 (the default)", _read_optimise),
+    "optimise": Option(
+        "LEVEL", "-O0 to -O3: how long to search for fewer adders (default -O1)", _read_optimise
+    ),
     "print-ir-after-all": Option(None, "print the IR after every pass (to stderr)", _read_flag),
     "timing": Option(None, "print a time table (to stderr)", _read_flag),
     "verify-each": Option(None, "verify the IR after every pass", _read_flag),

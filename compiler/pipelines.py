@@ -19,12 +19,15 @@ from fastml.lowering import PASSES
 PIPELINES: dict[str, str] = {
     # level:  passes that make it from the level before it (the first from what is imported)
     "fastml": "infer-grids",
-    "qflow": "fastml-to-qflow, qflow-solve, qflow-schedule{{clock-ns={clock_ns}}}",
+    "qflow": "fastml-to-qflow, qflow-solve{{budget={budget}}}, "
+    "qflow-schedule{{clock-ns={clock_ns}}}",
     "affine": "qflow-to-affine, check-schedule",
     "hw": "affine-to-hw",
 }
 """Level to the passes that reach it; options of the build stand in braces."""
 
+BUDGETS = (0, 1, 2, 8)
+"""What each optimisation level, -O0 to -O3, lets a solver spend on a matrix."""
 LEVELS = tuple(PIPELINES)
 """The levels of the IR, in order of lowering."""
 LARGE = ("affine", "hw")
@@ -33,7 +36,7 @@ LARGE = ("affine", "hw")
 
 def passes_to(level: str, options: BuildOptions) -> str:
     """Return the textual pipeline to ``level`` from the level before it."""
-    text = PIPELINES[level].format(clock_ns=options.clock_ns)
+    text = PIPELINES[level].format(clock_ns=options.clock_ns, budget=BUDGETS[options.optimise])
     return ",".join(part.strip() for part in text.split(", "))
 
 

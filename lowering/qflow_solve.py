@@ -25,6 +25,9 @@ class QflowSolve(ModulePass):
 
     name = "qflow-solve"
 
+    budget: int = 1
+    """How much search each matrix is worth; 0 is the least. More is slower, never larger."""
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Visit every stage."""
         for stage in op.walk():
@@ -35,24 +38,21 @@ class QflowSolve(ModulePass):
             if not isinstance(stage.architecture, ParallelAttr):
                 continue
             if isinstance(stage, qflow.DenseOp):
-                stage.graph = to_attribute(solve_dense(stage))
+                stage.graph = to_attribute(solve_dense(stage, self.budget))
             elif isinstance(stage, qflow.CombineOp):
-                stage.graph = to_attribute(solve_combine(stage))
+                stage.graph = to_attribute(solve_combine(stage, self.budget))
 
 
-def solve_dense(stage: qflow.DenseOp) -> Graph:
+def solve_dense(stage: qflow.DenseOp, budget: int = 1) -> Graph:
     """Solve a dense stage for the union of the ranges over its positions."""
     source, matrix = channel_of(stage.input), stage.matrix.array
     rows = matrix.shape[0]
     low = source.lows.reshape(-1, rows).min(axis=0)
     high = source.highs.reshape(-1, rows).max(axis=0)
-    problem = Problem.of(matrix, low, high, bias=stage.bias.array)
-    graph = solve(problem)
-    problem.prove(graph)
-    return graph
+    return solve(Problem.of(matrix, low, high, bias=stage.bias.array, budget=budget))
 
 
-def solve_combine(stage: qflow.CombineOp) -> Graph:
+def solve_combine(stage: qflow.CombineOp, budget: int = 1) -> Graph:
     """Solve an elementwise stage: one small problem for each kind of element, repeated."""
     channels = [channel_of(x) for x in stage.inputs]
     lows = np.stack([c.lows for c in channels])
@@ -69,9 +69,9 @@ def solve_combine(stage: qflow.CombineOp) -> Graph:
                 lows[:, element],
                 highs[:, element],
                 bias=bias[element : element + 1],
+                budget=budget,
             )
             solved[key] = solve(problem)
-            problem.prove(solved[key])
         parts.append(solved[key])
     return _side_by_side(parts, len(channels))
 

@@ -178,7 +178,8 @@ class Sharing:
         second = self._widths[v] + np.maximum(s, 0)
         rank = rank + policy.width * np.maximum(first, second)
         if policy.noise:
-            mixed = (codes ^ policy.noise * 0x9E3779B97F4A7C1).astype(np.uint64)
+            noise = policy.noise * 0x9E3779B97F4A7C1 & 0x7FFFFFFFFFFFFFFF
+            mixed = (codes ^ noise).astype(np.uint64)
             mixed = mixed * np.uint64(0xBF58476D1CE4E5B9)
             rank = (rank << 24) + (mixed >> np.uint64(40)).astype(np.int64)
         return rank

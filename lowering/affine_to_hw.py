@@ -25,7 +25,7 @@ from xdsl.dialects.builtin import (
     UnitAttr,
     i64,
 )
-from xdsl.dialects.func import CallOp, ReturnOp
+from xdsl.dialects.func import CallOp, FuncOp, ReturnOp
 from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -70,8 +70,9 @@ def lower_module(module: ModuleOp) -> None:
     lowering = _ModuleLowering(schedule)
     modules = [lowering.lower(facts) for facts in schedule.functions.values()]
     for op in list(module.ops):
-        op.detach()
-        op.erase(safe_erase=False)
+        if isinstance(op, FuncOp | memref.GlobalOp):
+            op.detach()
+            op.erase(safe_erase=False)
     module.body.block.add_ops(modules)
     module.attributes[directives.TAPS] = DictionaryAttr(lowering.taps)
 

@@ -180,6 +180,16 @@ def test_summands_have_whole_factors():
     assert str(total.result.type) == "tensor<1x2x!fastml.fixed<s7, 2>>"
 
 
+def test_a_difference_reaches_below_zero():
+    values = network((FixedType(0, 4, 0), (1, 2)), (FixedType(0, 3, 0), (1, 2))).inputs.values()
+    (total,) = inference.add("y", list(values), [1, -1])
+    assert str(total.results[0].type) == "tensor<1x2x!fastml.fixed<s5, 0>>"
+    (total,) = inference.add("y", list(values), [-1, 1])
+    assert str(total.results[0].type) == "tensor<1x2x!fastml.fixed<s5, 0>>"
+    (total,) = inference.add("y", list(values), [1, 1])
+    assert str(total.results[0].type) == "tensor<1x2x!fastml.fixed<u5, 0>>"
+
+
 def test_scales_far_apart_are_refused():
     values = network((scaled(4, 1e-12), (1, 2)), (scaled(4, 1e12), (1, 2))).inputs.values()
     with pytest.raises(inference.GridError, match="more bits"):

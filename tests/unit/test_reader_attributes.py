@@ -7,7 +7,7 @@ here first.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ import pytest
 from onnx import helper, numpy_helper
 from xdsl.context import Context
 
-from fastml.compiler.reader import read_onnx
+from fastml.compiler.reader import read_onnx, registry
+from fastml.compiler.reader.node import Node
 from fastml.compiler.reader.registry import Operator, load_operators
 from fastml.compiler.reader.schema import QONNX_DOMAINS, find_schema
+from fastml.compiler.reader.values import Value
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.lowering.infer_grids import InferGrids
 from fastml.runtime.fastml import evaluate
@@ -284,3 +286,19 @@ def test_required_attributes_have_no_default(missing: str, write: Callable[..., 
     path = write([node], {"x": [1, 4]}, ["y"], constants)
     with pytest.raises(FastmlError, match=rf"FML-IMP-ATTR.*'{missing}' is missing"):
         read_onnx(path)
+
+
+def test_an_input_that_a_builder_does_not_take_is_an_error(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever writes the next operator cannot forget one."""
+    gemm = OPERATORS["", "Gemm"]
+
+    def forgetful(node: Node) -> Value:
+        node.take(0)
+        return node.take(1)
+
+    monkeypatch.setitem(registry.OPERATORS, ("", "Gemm"), replace(gemm, build=forgetful))
+    path = build(write, "Gemm", 13, 1, case_of("Gemm", 13), ["y"])
+    with pytest.raises(FastmlError, match=r"FML-IMP-ATTR.*optional input 'C' is not implemented"):
+        read_onnx(path, TYPES)

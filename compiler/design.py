@@ -1,6 +1,6 @@
 """The Python API: a model compiled, to be executed at every level, verified and written."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -34,8 +34,8 @@ class Run:
 
     outputs: Any
     """The model's output, float32 of shape (frames, ...); a table by name if it has several."""
-    tap: dict[str, Tensor]
-    """Tapped edges by name: the numbers that the model's arithmetic sees."""
+    tap: Mapping[str, Tensor]
+    """Every edge by name: the numbers that the model's arithmetic sees."""
     details: execution.Run
 
     @property
@@ -52,6 +52,33 @@ class Run:
     def ii(self) -> int | None:
         """Cycles between two frames."""
         return self.details.ii
+
+
+class Taps(Mapping[str, Tensor]):
+    """Edges by name; one that was not asked for beforehand takes another simulation."""
+
+    def __init__(
+        self,
+        found: Mapping[str, Tensor],
+        names: Sequence[str],
+        simulate: Callable[[str], Mapping[str, Tensor]],
+    ):
+        self._found = dict(found)
+        self._names = names
+        self._simulate = simulate
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._found:
+            if name not in self._names:
+                raise KeyError(name)
+            self._found |= self._simulate(name)
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class Design:
@@ -196,17 +223,26 @@ class Design:
         taps: Iterable[str] = (),
         quantise_input: bool = False,
     ) -> Run:
-        """Execute one level on real inputs; ``gaps`` are idle cycles before each frame."""
+        """Execute one level on real inputs; ``gaps`` are idle cycles before each frame.
+
+        Edges named in ``taps`` are recorded at once, all others when they are looked at.
+        """
         if level == "fastml":
             self.schedule()
-        run = execution.execute(
-            self.level(level),
-            self.by_name(x),
-            gaps=None if gaps is None else np.asarray(gaps, np.int64),
-            taps=list(dict.fromkeys(taps)),
-            quantise_input=quantise_input,
-        )
-        return Run(_unwrap(run.outputs), run.tap, run)
+        opened, inputs = self.level(level), self.by_name(x)
+
+        def run(names: Sequence[str]) -> execution.Run:
+            return execution.execute(
+                opened,
+                inputs,
+                gaps=None if gaps is None else np.asarray(gaps, np.int64),
+                taps=names,
+                quantise_input=quantise_input,
+            )
+
+        found = run(list(dict.fromkeys(taps)))
+        tap = Taps(found.tap, execution.edges_of(opened), lambda name: run([name]).tap)
+        return Run(_unwrap(found.outputs), tap, found)
 
     def verify(
         self,

@@ -56,6 +56,13 @@ class Run:
         return self.timing.cycles
 
 
+def edges_of(level: Level) -> list[str]:
+    """Return the names of all edges that can be tapped at ``level``."""
+    if isinstance(level, NetworkLevel):
+        return list(level.network.edges)
+    return [] if level.host is None else level.host.edges
+
+
 def execute(
     level: Level,
     inputs: Tensors,

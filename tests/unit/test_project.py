@@ -230,3 +230,12 @@ def test_a_wrong_schedule_is_caught(project: Path):
     path.write_text(text.replace("latency 2 ii 1", "latency 3 ii 1"))
     with pytest.raises(fastml.runtime.verify.Divergence, match="the cycle of output"):
         read_project(project).verify(vectors=20, levels=["qflow", "hw"])
+
+
+def test_every_edge_can_be_looked_at_after_a_run(design: Design, waveforms: np.ndarray):
+    network, hardware = (design.simulate(waveforms[:20], level) for level in ("fastml", "hw"))
+    assert set(network.tap) == set(hardware.tap)
+    assert {"samples", "hidden_relu", "logits"} <= set(hardware.tap)
+    for name, values in hardware.tap.items():
+        np.testing.assert_array_equal(values, network.tap[name], name)
+    assert "absent" not in hardware.tap

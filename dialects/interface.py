@@ -15,9 +15,9 @@ from functools import lru_cache
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import Builtin, DictionaryAttr, ModuleOp, StringAttr
-from xdsl.parser import Parser
 from xdsl.utils.exceptions import VerifyException
 
+from fastml.compiler.support.parsing import TextParser
 from fastml.dialects.fastml import Fastml, NetworkOp
 
 ATTRIBUTE = "fastml.interface"
@@ -60,7 +60,7 @@ def parse_network(text: str) -> NetworkOp:
     context = Context()
     context.load_dialect(Builtin)
     context.load_dialect(Fastml)
-    module = Parser(context, text, "interface").parse_module()
+    module = TextParser(context, text, "interface").parse_module()
     module.verify()
     networks = [op for op in module.ops if isinstance(op, NetworkOp)]
     if len(networks) != 1:

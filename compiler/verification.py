@@ -88,7 +88,7 @@ def verify_design(
             taps = [edge for edge in edges if edge not in excused.get(name, ())]
             traces[name] = level.simulate(Stimulus(beats, gaps, restart), taps)
         counts.add(compare(traces, edges, frames=frames, stimulus=kind, optional=excused))
-        compare_epilogues(hosts, beats, traces)
+        compare_epilogues(opened, hosts, beats, traces)
         if not restart:
             first = next(trace for name, trace in traces.items() if name != "fastml")
             toggles.add(first.taps)

@@ -21,7 +21,7 @@ from fastml.dialects.fastml import NetworkOp, element_type
 from fastml.dialects.grid import QuantisedType
 from fastml.dialects.interface import Interface
 from fastml.runtime.fastml import evaluate_raw, network_of
-from fastml.runtime.host import Host, as_beats, frame_shape, slice_network
+from fastml.runtime.host import Host, Reals, as_beats, decode_edge, frame_shape, slice_network
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
 
 
@@ -112,6 +112,24 @@ class NetworkLevel(ModuleLevel):
             {name: Signal(beats[name], offers + latency) for name in host.output_edges},
             {name: Signal(beats[name], timeless) for name in taps},
         )
+
+    def outputs(self, beats: Mapping[str, Integers]) -> Reals:
+        """Return the model's outputs, as float32, for beats at the edges where they enter."""
+        assert self.interface is not None
+        outputs = self.network.outputs
+        names = {value: name for name, value in self.network.edges.items()}
+        edges = {output: names[value] for output, value in outputs.items()}
+        part = slice_network(
+            self.network, list(dict.fromkeys(edges.values())), Host(self.interface).input_edges
+        )
+        raw: dict[str, Array] = {
+            name: beats[name].reshape(-1, *frame_shape(value))
+            for name, value in part.inputs.items()
+        }
+        found = evaluate_raw(part, raw)
+        return {
+            output: decode_edge(part.outputs[edge], found[edge]) for output, edge in edges.items()
+        }
 
     def _integers(self, host: Host, part: NetworkOp, name: str, held: Array) -> Integers:
         value = part.outputs[name]

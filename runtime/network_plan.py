@@ -100,7 +100,10 @@ def _integers_of(element: QuantisedType) -> Callable[[Number], Number]:
 
 
 def _decoder(element: QuantisedType) -> Callable[[Number], NDArray[np.float32]]:
-    """Return ``element.decode`` for raw values in their carrier."""
+    """Return ``element.decode`` for raw values in their carrier.
+
+    A float carries the sign of a zero, which an integer does not have: adding zero drops it.
+    """
     if _carrier(_largest(element)).kind == "O":
         return lambda raw: np.asarray(element.decode(raw), np.float32)
     integers = _integers_of(element)
@@ -108,14 +111,21 @@ def _decoder(element: QuantisedType) -> Callable[[Number], NDArray[np.float32]]:
     match element:
         case FixedType(fraction=fraction) if abs(fraction.data) <= 120:
             factor = single(2.0**-fraction.data)
-            return lambda raw: raw.astype(single, copy=False) * factor
+            return lambda raw: _unsigned_zero(raw.astype(single, copy=False) * factor)
         case ScaledType(scale=scale) | BipolarType(scale=scale):
             scales = np.asarray(scale.array, single)
-            return lambda raw: integers(raw).astype(single, copy=False) * scales
+            return lambda raw: _unsigned_zero(integers(raw).astype(single, copy=False) * scales)
         case RatioType(divisor=divisor):
-            return lambda raw: raw.astype(single, copy=False) / single(divisor.data)
+            by = single(divisor.data)
+            return lambda raw: _unsigned_zero(raw.astype(single, copy=False) / by)
         case _:
             return lambda raw: np.asarray(element.decode(_to(raw, np.dtype(object))), single)
+
+
+def _unsigned_zero(fresh: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make each -0 of an array that nobody else holds a +0."""
+    fresh += np.float32(0)
+    return fresh
 
 
 # -- plans ---------------------------------------------------------------------------------

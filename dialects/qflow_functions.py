@@ -92,9 +92,7 @@ class RescaleOp(ElementStageOp):
     low = prop_def(ArrayAttr)
     high = prop_def(ArrayAttr)
 
-    assembly_format = (
-        "$edge `(` $input `)` $rounding attr-dict `:` type($input) `->` type($result)"
-    )
+    assembly_format = "$edge `(` $input `)` $rounding attr-dict `:` type($input) `->` type($result)"
 
     def __init__(
         self,
@@ -127,6 +125,19 @@ class RescaleOp(ElementStageOp):
         """Add, shift with rounding, clamp."""
         rounded = rescale(x, self.offset.integers, self.shift.integers, self.rounding.data)
         return integer_array(np.clip(rounded, self.low.integers, self.high.integers))
+
+    @property
+    def whole_steps(self) -> Integers:
+        """Steps of the result that the offset comes to, 0 where it must be added to the input.
+
+        Whole steps may be added after rounding; but an odd one changes the parity of the
+        result, which decides ties.
+        """
+        even = self.rounding.data is Rounding.HALF_EVEN
+        offset, shift = self.offset.integers.astype(object), self.shift.integers.astype(object)
+        steps = offset >> shift
+        keeps = (steps << shift == offset) & ((steps % 2 == 0) | (shift == 0) | (not even))
+        return np.where(keeps, steps, 0)
 
     @property
     def wired(self) -> NDArray[np.bool_]:

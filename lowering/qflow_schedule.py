@@ -136,7 +136,8 @@ class Scheduler:
         source = channel_of(stage.sources[0])
         widths = np.array(source.elements.widths, np.int64)
         if isinstance(stage, qflow.RescaleOp):
-            offset = np.where(stage.offset.array != 0, self.delay.adder(widths + 1), 0.0)
+            first = (stage.offset.integers != 0) & (stage.whole_steps == 0)
+            offset = np.where(first, self.delay.adder(widths + 1), 0.0)
             kept = np.maximum(widths - np.asarray(stage.shift.array, np.int64) + 1, 1)
             rounds = stage.rounding.data is not qflow.Rounding.FLOOR
             rounding = self.delay.comparator(stage.shift.integers) if rounds else 0.0

@@ -163,12 +163,19 @@ class ScalarBuilder:
         )
 
     def compare(self, predicate: str, x: Scalar, value: int, start: int) -> SSAValue:
-        """Return the bit ``x <predicate> value``, at a width that holds both."""
-        width, signed = width_of(min(x.low, value), max(x.high, value))
+        """Return the bit ``x >= value`` (``ge``) or ``x < value`` (``lt``).
+
+        Low bits that ``value`` has not got decide nothing, and are not compared.
+        """
+        zeros = (value & -value).bit_length() - 1 if value else 0
+        zeros = min(zeros, x.width - 1)
+        low, high, bound = x.low >> zeros, x.high >> zeros, value >> zeros
+        width, signed = width_of(min(low, bound), max(high, bound))
+        bits = self.resized(self.floor_shift(x, zeros, start), width, start)
         prefix = "s" if signed else "u"
-        bits = self.resized(x, width, start)
-        literal = self.literal(value, width)
-        return self.add(arith.CmpiOp(bits, literal, f"{prefix}{predicate}"), start)
+        return self.add(
+            arith.CmpiOp(bits, self.literal(bound, width), f"{prefix}{predicate}"), start
+        )
 
     def select(self, bit: SSAValue, yes: SSAValue, no: SSAValue, start: int) -> SSAValue:
         """Return ``yes`` where ``bit`` is set."""
@@ -203,7 +210,7 @@ class ScalarBuilder:
         width = storage_width(below, above)
         bits = self.resized(x, width, start)
         if x.high > high:
-            bit = self.compare("gt", x, high, start)
+            bit = self.compare("ge", x, high + 1, start)
             bits = self.select(bit, self.literal(high, width), bits, start)
         if x.low < low:
             bit = self.compare("lt", x, low, start)

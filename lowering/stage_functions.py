@@ -24,6 +24,7 @@ from fastml.dialects.qflow import channel_of
 from fastml.dialects.qflow_cycles import cycles_of
 from fastml.lowering.adder_graphs import from_attribute
 from fastml.lowering.cmvm.graph import Graph
+from fastml.lowering.rescaling import rescale
 from fastml.lowering.scalars import Scalar, ScalarBuilder, constant
 
 MAX_TABLE = 1024
@@ -217,52 +218,11 @@ class StageFunction:
             self.store(element, y)
 
     def _rescale(self, stage: qflow.RescaleOp, x: Scalar, element: int, start: int) -> Scalar:
-        shift = int(stage.shift.integers[element])
-        moved = self.builder.offset(x, int(stage.offset.integers[element]), start)
-        floor = self.builder.floor_shift(moved, shift, start)
-        rounded = floor
-        if shift and stage.rounding.data is not qflow.Rounding.FLOOR and moved.value is not None:
-            bit = self._round_up(moved, shift, stage.rounding.data, start)
-            rounded = self.builder.sum(
-                floor,
-                Scalar(bit, 0, 1, start),
-                left_shift=0,
-                right_shift=0,
-                operation=0,
-                low=qflow.round_one(moved.low, shift, stage.rounding.data),
-                high=qflow.round_one(moved.high, shift, stage.rounding.data),
-                start=start,
-            )
-        elif shift and moved.value is None:
-            exact = qflow.round_one(moved.low, shift, stage.rounding.data)
-            rounded = constant(exact)
-        low, high = int(stage.low.integers[element]), int(stage.high.integers[element])
-        return self.builder.clamp(rounded, low, high, start)
-
-    def _round_up(self, x: Scalar, shift: int, rounding: qflow.Rounding, start: int) -> SSAValue:
-        """Return the bit that rounding to nearest adds to the floor: cheaper than an adder
-        over the dropped bits (above half, or at half with the tie rule)."""
-        builder = self.builder
-        wide = builder.resized(x, max(x.width, shift + 1), start)
-        whole = Scalar(wide, x.low, x.high, start)
-        bit = IntegerType(1)
-
-        def bit_at(position: int) -> SSAValue:
-            width = whole.width
-            moved = wide
-            if position:
-                moved = builder.add(arith.ShRUIOp(wide, builder.literal(position, width)), start)
-            return builder.add(arith.TruncIOp(moved, bit), start)
-
-        half = bit_at(shift - 1)
-        if rounding is qflow.Rounding.HALF_UP:
-            return half
-        rest = bit_at(shift)
-        if shift > 1:
-            dropped = builder.add(arith.TruncIOp(wide, IntegerType(shift - 1)), start)
-            sticky = builder.add(arith.CmpiOp(dropped, builder.literal(0, shift - 1), "ne"), start)
-            rest = builder.add(arith.OrIOp(rest, sticky), start)
-        return builder.add(arith.AndIOp(half, rest), start)
+        names = ("offset", "shift", "low", "high")
+        offset, shift, low, high = (int(getattr(stage, n).integers[element]) for n in names)
+        whole = int(stage.whole_steps[element])
+        rounding = stage.rounding.data
+        return rescale(self.builder, x, offset, whole, shift, rounding, low, high, start)
 
     def _threshold(self, stage: qflow.ThresholdOp, x: Scalar, element: int, start: int) -> Scalar:
         base, sign = int(stage.base.integers[element]), int(stage.direction.integers[element])

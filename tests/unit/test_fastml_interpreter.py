@@ -264,3 +264,21 @@ fastml.network @host ["x"] -> ["z"] latency 1 ii 1 {
     assert trace.outputs["h"].values.tolist() == [[0, 5]]
     with pytest.raises(FastmlError, match=r"FML-STIMULUS.*'q'"):
         simulate(network, back_to_back({}, 1))
+
+
+def test_an_epilogue_may_read_what_the_prologue_computed():
+    network = parse("""
+fastml.network @both ["x"] -> ["z"] {
+^bb0(%x: tensor<1x2xf32>):
+  %c = fastml.constant <"f32 scalar : 0.3"> : tensor<f32>
+  %a = fastml.mul "a"(%x, %c) : (tensor<1x2xf32>, tensor<f32>) -> tensor<1x2xf32>
+  %q = fastml.quantise "q"(%a) half_even -8 to 7
+    : tensor<1x2xf32> -> tensor<1x2x!fastml.fixed<s4, 0>>
+  %z = fastml.add "z"(%q, %a)
+    : (tensor<1x2x!fastml.fixed<s4, 0>>, tensor<1x2xf32>) -> tensor<1x2xf32>
+  fastml.output %z : tensor<1x2xf32>
+}""")
+    boundary = boundary_of(network)
+    assert [op.name for op in boundary.prologue] == ["fastml.mul", "fastml.quantise"]
+    assert [op.name for op in boundary.epilogue] == ["fastml.add"]
+    assert boundary.outputs == (network.edges["q"],)

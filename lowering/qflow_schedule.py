@@ -43,7 +43,7 @@ class QflowSchedule(ModulePass):
 
     name = "qflow-schedule"
 
-    clock_ns: float = 5.0
+    clock_ns: int | float = 5.0
     """Clock period in ns; 0 for a combinational design of latency 0."""
 
     target: str = "generic"

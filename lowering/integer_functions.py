@@ -139,8 +139,9 @@ def _direction_by_enumeration(
     table = enumerate_function(function, lows, highs)
     if table is None:
         raise NotMonotone
-    change = np.asarray(np.diff(table, axis=1), np.int64)
-    rises, falls = np.all(change >= 0, axis=1), np.all(change <= 0, axis=1)
+    before, after = table[:, :-1], table[:, 1:]
+    rises: NDArray[np.bool_] = np.all(after >= before, axis=1)
+    falls: NDArray[np.bool_] = np.all(after <= before, axis=1)
     if not np.all(rises | falls):
         return None
     return np.where(rises, 1, -1).astype(np.int8)

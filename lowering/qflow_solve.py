@@ -7,13 +7,14 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
 
+from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
-from fastml.dialects.array import Array
+from fastml.dialects.array import Integers
 from fastml.dialects.qflow import ParallelAttr, channel_of
 from fastml.lowering.adder_graphs import to_attribute
+from fastml.lowering.cmvm import solve
 from fastml.lowering.cmvm.graph import Graph
-from fastml.lowering.cmvm.greedy import solve
-from fastml.lowering.cmvm.problem import Problem
+from fastml.lowering.cmvm.problem import WEIGHT_BITS, Problem
 
 
 @dataclass(frozen=True)
@@ -38,18 +39,31 @@ class QflowSolve(ModulePass):
             if not isinstance(stage.architecture, ParallelAttr):
                 continue
             if isinstance(stage, qflow.DenseOp):
+                _check_weights(stage, stage.matrix.integers)
                 stage.graph = to_attribute(solve_dense(stage, self.budget))
             elif isinstance(stage, qflow.CombineOp):
+                _check_weights(stage, stage.coefficients.integers)
                 stage.graph = to_attribute(solve_combine(stage, self.budget))
+
+
+def _check_weights(stage: qflow.StageOp, weights: Integers) -> None:
+    """Refuse weights that the solver does not take."""
+    if np.any(weights >= 1 << WEIGHT_BITS) or np.any(weights <= -(1 << WEIGHT_BITS)):
+        raise FastmlError(
+            f"edge '{stage.edge.data}' multiplies by a constant of more than {WEIGHT_BITS} bits",
+            stage,
+            code="FML-WIDTH",
+            hint="use scales that are nearer to each other",
+        )
 
 
 def solve_dense(stage: qflow.DenseOp, budget: int = 1) -> Graph:
     """Solve a dense stage for the union of the ranges over its positions."""
-    source, matrix = channel_of(stage.input), stage.matrix.array
+    source, matrix = channel_of(stage.input), stage.matrix.integers
     rows = matrix.shape[0]
     low = source.lows.reshape(-1, rows).min(axis=0)
     high = source.highs.reshape(-1, rows).max(axis=0)
-    return solve(Problem.of(matrix, low, high, bias=stage.bias.array, budget=budget))
+    return solve(Problem.of(matrix, low, high, bias=stage.bias.integers, budget=budget))
 
 
 def solve_combine(stage: qflow.CombineOp, budget: int = 1) -> Graph:
@@ -57,7 +71,7 @@ def solve_combine(stage: qflow.CombineOp, budget: int = 1) -> Graph:
     channels = [channel_of(x) for x in stage.inputs]
     lows = np.stack([c.lows for c in channels])
     highs = np.stack([c.highs for c in channels])
-    coefficients, bias = stage.coefficients.array, stage.bias.array
+    coefficients, bias = stage.coefficients.integers, stage.bias.integers
     solved = dict[tuple[int, ...], Graph]()
     parts = list[Graph]()
     for element in range(len(bias)):
@@ -82,15 +96,15 @@ def _side_by_side(parts: list[Graph], operands: int) -> Graph:
     start = operands * count
     offsets = start + np.cumsum([0] + [part.n_nodes for part in parts[:-1]])
 
-    def moved(ids: Array, element: int) -> Array:
+    def moved(ids: Integers, element: int) -> Integers:
         inputs = ids * count + element
         nodes = ids - operands + offsets[element]
         return np.where(ids < 0, -1, np.where(ids < operands, inputs, nodes)).astype(np.int32)
 
-    def joined(name: str) -> Array:
+    def joined(name: str) -> Integers:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    def joined_ids(name: str) -> Array:
+    def joined_ids(name: str) -> Integers:
         return np.concatenate([moved(getattr(p, name), i) for i, p in enumerate(parts)])
 
     return Graph(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from qonnx_builder import Array, Builder, Edge, InputSpec
+from qonnx_builder import Array, Builder, Edge, InputSpec, checked
 
 CLASSES = "classes"
 DECISION = "decision"
@@ -48,14 +48,14 @@ def own_network() -> OwnNetwork:
     joined = _combine(b, "Add", deep, trunk)
     side = _activate(b, _dense(b, energy, 6, 3), 5, 0.5)
     logits = _dense(b, joined, 3, 4)
-    classes = b.node("Add", [logits.name, b.constant(np.float32([0.3, -1.7, 0.05]))], (3,))
+    offset = b.constant(np.array([0.3, -1.7, 0.05], np.float32))
+    classes = b.node("Add", [logits.name, offset], (3,))
     margin = _combine(b, "Sub", joined, side)
     sign = b.bipolar(margin, np.array(1, np.float32))
     for name, wanted in ((classes, CLASSES), (sign.name, DECISION)):
         _rename(b, name, wanted)
     outputs = [Edge(CLASSES, (3,), logits.sketch, None), Edge(DECISION, (6,), sign.sketch, None)]
-    model = b.model(outputs)
-    onnx.checker.check_model(model)
+    model = checked(b.model(outputs))
     return OwnNetwork(
         model, tuple(b.inputs), tuple(b.quantisers), dict(b.shapes), deep.name, trunk.name
     )
@@ -72,13 +72,12 @@ def small_network() -> OwnNetwork:
     joined = _combine(b, "Add", deep, trunk)
     side = _activate(b, _dense(b, energy, 3, 3, np.array([[1, 2, 3]])), 3, 0.25)
     logits = _dense(b, joined, 2, 3, np.array([[3, -1], [1, 2], [-2, 3]]))
-    classes = b.node("Add", [logits.name, b.constant(np.float32([0.3, -1.7]))], (2,))
+    classes = b.node("Add", [logits.name, b.constant(np.array([0.3, -1.7], np.float32))], (2,))
     sign = b.bipolar(_combine(b, "Sub", joined, side), np.array(1, np.float32))
     for name, wanted in ((classes, CLASSES), (sign.name, DECISION)):
         _rename(b, name, wanted)
     outputs = [Edge(CLASSES, (2,), logits.sketch, None), Edge(DECISION, (3,), sign.sketch, None)]
-    model = b.model(outputs)
-    onnx.checker.check_model(model)
+    model = checked(b.model(outputs))
     return OwnNetwork(
         model, tuple(b.inputs), tuple(b.quantisers), dict(b.shapes), deep.name, trunk.name
     )
@@ -100,11 +99,11 @@ def _dense(b: Builder, x: Edge, out: int, bits: int, weights: Array | None = Non
         reals = (weights / 8).astype(np.float32)
     scale, zero = np.array(0.125, np.float32), np.zeros((), np.float32)
     names = [b.constant(a) for a in (reals, scale, zero, np.array(bits, np.float32))]
-    weights = b.node("Quant", names, reals.shape, b.domain, signed=1, narrow=1)
-    del b.shapes[weights]
+    name = b.node("Quant", names, reals.shape, b.domain, signed=1, narrow=1)
+    del b.shapes[name]
     high = 2 ** (bits - 1) - 1
     values = np.clip(np.rint(reals / 0.125), -high, high) * 0.125
-    product = b.node("MatMul", [x.name, weights], (out,))
+    product = b.node("MatMul", [x.name, name], (out,))
     return Edge(product, (out,), x.sketch @ values, None)
 
 

@@ -8,6 +8,7 @@ a graph computes is for the outside executor to say.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -304,6 +305,18 @@ class Builder:
         graph = helper.make_graph(self.nodes, "random", infos, results, constants)
         opsets = [helper.make_opsetid("", self.opset), helper.make_opsetid(self.domain, 1)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="e2e")
+
+
+def checked(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model that ONNX's own checker accepts."""
+    onnx.checker.check_model(model)  # pyright: ignore[reportUnknownMemberType]
+    return model
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a model file."""
+    path.write_bytes(model.SerializeToString())
+    return path
 
 
 def sketch_quant(

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from onnx import AttributeProto
-from qonnx_builder import DOMAINS, ROUNDINGS, Array, Builder, Edge, InputSpec, steps_of
+from qonnx_builder import DOMAINS, ROUNDINGS, Array, Builder, Edge, InputSpec, checked
+
+Steps: TypeAlias = tuple[Fraction, ...]
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,7 @@ class _Program:
             b.features.add("fork")
         if len(b.inputs) > 1:
             b.features.add("several inputs")
-        model = b.model(outputs)
-        onnx.checker.check_model(model)
+        model = checked(b.model(outputs))
         return RandomGraph(
             self.seed,
             model,
@@ -211,7 +213,7 @@ class _Program:
             name, values, steps = b.weights((out, size) if turn else (size, out), turn, mixed)
             del b.shapes[name]
             values = values.T if turn else values
-            inputs, attributes = [x.name, name], {"transB": int(turn)}
+            inputs, attributes = [x.name, name], dict[str, Any](transB=int(turn))
             if rng.random() < 0.3:
                 attributes["alpha"] = float(np.float32(rng.choice([0.5, 1.7, -0.9])))
                 b.features.add("Gemm alpha")
@@ -235,7 +237,7 @@ class _Program:
         return Edge(product, (*x.shape[:-1], out), x.sketch @ values, self._times(x, steps))
 
     @staticmethod
-    def _times(x: Edge, steps: tuple) -> tuple:
+    def _times(x: Edge, steps: Steps) -> Steps:
         assert x.steps is not None
         return tuple(sorted({a * b for a in x.steps for b in steps}))
 
@@ -451,16 +453,3 @@ class _Program:
             y = self._affine(self._bias(y), "Mul", np.array(rng.uniform(-2, 2), np.float32))
         b.features.add("real output")
         self.pool.append(Edge(y.name, y.shape, y.sketch, None))
-
-
-def is_quantiser(node: onnx.NodeProto) -> bool:
-    """Whether a node is one of QONNX's quantisers."""
-    return node.op_type in ("Quant", "IntQuant", "BipolarQuant")
-
-
-def attributes_of(node: onnx.NodeProto) -> dict[str, AttributeProto]:
-    """Return the attributes of a node by name."""
-    return {attribute.name: attribute for attribute in node.attribute}
-
-
-__all__ = ["RandomGraph", "attributes_of", "is_quantiser", "random_graph", "steps_of"]

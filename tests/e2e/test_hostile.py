@@ -246,7 +246,7 @@ def test_an_input_off_its_grid_is_rounded_if_asked(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         outputs.append(np.load(tmp_path / "y.npy"))
-    np.testing.assert_array_equal(*outputs)
+    np.testing.assert_array_equal(outputs[0], outputs[1])
 
 
 def test_a_failed_build_leaves_an_older_one_alone(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 import subprocess
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from zoo import JET_TAGGER, NETWORKS, TFC_1W1A, TFC_2W2A, UNSW, Network
 
 from fastml import Design
@@ -136,9 +138,7 @@ def test_circt_parses_the_hardware(
 
 def parse_in_circt(text: str) -> None:
     """Parse and verify ``hw``, ``comb`` and ``seq`` text in CIRCT, which raises if it fails."""
-    import circt
-    from circt import ir
-
+    circt, ir = (import_module(name) for name in ("circt", "circt.ir"))
     with ir.Context() as context, ir.Location.unknown():
         circt.register_dialects(context)
         module = ir.Module.parse(text)
@@ -208,9 +208,9 @@ def test_accuracy_on_all_test_images(
     with np.load(shared / "data" / "mnist.npz") as data:
         images, labels = data["test_image"], data["test_label"]
     x = (images.astype(np.float32) / np.float32(255)).reshape(-1, 1, 28, 28)
-    predicted = designs(network).predict(x).argmax(axis=1)
+    outputs: NDArray[np.float32] = designs(network).predict(x)
     assert len(labels) == 10_000
-    assert round(100 * float(np.mean(predicted == labels)), 2) == percent
+    assert round(100 * float(np.mean(outputs.argmax(axis=1) == labels)), 2) == percent
 
 
 def test_jet_tagger_verifies(designs: Designs, require_tool: Callable[[str], str]) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from mutation import LEVELS, MUTATORS, Mutant, mutants
 from own_network import all_inputs, small_network
+from qonnx_builder import write_model
 
 import fastml
 from fastml import Design
@@ -29,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network, whose inputs are few enough to try them all, built and written."""
     folder = tmp_path_factory.mktemp("mutants")
     network = small_network()
-    onnx.save(network.model, folder / "small.onnx")
+    write_model(network.model, folder / "small.onnx")
     design = fastml.compile(folder / "small.onnx", input_type=network.input_types, clock_ns=1.5)
     design.write(folder / "build")
     return folder / "build"

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from own_network import CLASSES, DECISION, OwnNetwork, own_network
+from qonnx_builder import write_model
 from qonnx_referee import Judge
 
 import fastml
@@ -27,7 +27,7 @@ def design(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     clock: float = request.param
     graph = own_network()
     path = tmp_path_factory.mktemp("own") / "own.onnx"
-    onnx.save(graph.model, path)
+    write_model(graph.model, path)
     return fastml.compile(path, input_type=graph.input_types, clock_ns=clock)
 
 
@@ -81,7 +81,7 @@ def test_verify(design: Design, require_tool: Callable[[str], str]) -> None:
 
 def test_a_shorter_clock_takes_more_cycles(network: OwnNetwork, tmp_path: Path) -> None:
     path = tmp_path / "own.onnx"
-    onnx.save(network.model, path)
+    write_model(network.model, path)
     latency: list[int] = []
     for clock in (1.5, 5.0, 1000.0):
         design = fastml.compile(path, input_type=network.input_types, clock_ns=clock)

@@ -1,17 +1,20 @@
 """Random QONNX graphs, judged by the QONNX executor, at every level."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
-import onnx
 import pytest
+from qonnx_builder import write_model
 from qonnx_graphs import RandomGraph, random_graph
 from qonnx_referee import Array, Judge, Verdict
 
 import fastml
+from fastml import Design
 
+Tensors: TypeAlias = Mapping[str, Array]
 FRAMES = 48
 LEVELS = ("fastml", "qflow", "hw")
 ALL = range(200)
@@ -48,7 +51,7 @@ def test_the_graphs_hold_what_exporters_write() -> None:
     assert [feature for feature in REQUIRED if found[feature] < 3] == []
 
 
-def judge(graph: RandomGraph, taps: dict[str, Array], outputs: dict[str, Array]) -> Verdict:
+def judge(graph: RandomGraph, taps: Tensors, outputs: Tensors) -> Verdict:
     """Judge values of ours at the batch that the graph has."""
     frames = 1 if graph.batch == 1 else FRAMES
     judge = Judge(graph.model, graph.shapes, frames)
@@ -62,24 +65,30 @@ def judge(graph: RandomGraph, taps: dict[str, Array], outputs: dict[str, Array])
     return verdict
 
 
-def run(graph: RandomGraph, folder: Path, levels: Sequence[str]) -> Verdict:
-    """Compile a graph and judge it at each level; the levels must agree on time too."""
-    path = folder / "graph.onnx"
-    onnx.save(graph.model, path)
-    design = fastml.compile(path, input_type=graph.input_types)
+def compiled(graph: RandomGraph, folder: Path) -> Design:
+    path = write_model(graph.model, folder / "graph.onnx")
+    return fastml.compile(path, input_type=graph.input_types)
+
+
+def execute(graph: RandomGraph, design: Design, level: str) -> tuple[Tensors, Tensors]:
+    """Return the quantisers' and the model's outputs; the cycles must be as predicted."""
+    result = design.simulate(graph.sample(FRAMES, seed=0), level, taps=graph.quantisers)
     names = [info.name for info in graph.model.graph.output]
-    inputs = graph.sample(FRAMES, seed=0)
-    verdict = Verdict()
-    first: tuple[dict[str, Array], dict[str, Array]] | None = None
-    for level in levels:
-        result = design.simulate(inputs, level, taps=graph.quantisers)
-        outputs = result.outputs if isinstance(result.outputs, dict) else {names[0]: result.outputs}
-        assert list(outputs) == names
-        np.testing.assert_array_equal(result.cycles, (design.latency or 0) + np.arange(FRAMES))
-        if first is None:  # levels with the same numbers get the same verdict
-            first = (result.tap, outputs)
-            verdict.add(judge(graph, result.tap, outputs))
-        for ours, same in zip((result.tap, outputs), first, strict=True):
+    found: Any = result.outputs
+    outputs: dict[str, Array] = found if len(names) > 1 else {names[0]: found}
+    assert list(outputs) == names
+    assert design.latency is not None
+    np.testing.assert_array_equal(result.cycles, design.latency + np.arange(FRAMES))
+    return {name: result.tap[name] for name in graph.quantisers}, outputs
+
+
+def run(graph: RandomGraph, folder: Path, levels: Sequence[str]) -> Verdict:
+    """Judge a graph at the first level; the others must give the same numbers."""
+    design = compiled(graph, folder)
+    first = execute(graph, design, levels[0])
+    verdict = judge(graph, *first)
+    for level in levels[1:]:
+        for same, ours in zip(first, execute(graph, design, level), strict=True):
             for name, array in ours.items():
                 np.testing.assert_array_equal(array, same[name], f"{level} {name}")
     assert verdict.wrong == [], f"seed {graph.seed}"
@@ -137,39 +146,30 @@ def test_rtl_of_more(
     check(seed, tmp_path, ("rtl", "hw"), record_property)
 
 
-class TestJudge:
-    """The judge must be able to say no."""
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[RandomGraph, Tensors, Tensors]:
+    """A graph, and what we make of it."""
+    graph = random_graph(0)
+    design = compiled(graph, tmp_path_factory.mktemp("judge"))
+    taps, outputs = execute(graph, design, "fastml")
+    assert judge(graph, taps, outputs).wrong == []
+    return graph, taps, outputs
 
-    @pytest.fixture(scope="class")
-    def ours(self, tmp_path_factory: pytest.TempPathFactory):
-        graph = random_graph(0)
-        path = tmp_path_factory.mktemp("judge") / "graph.onnx"
-        onnx.save(graph.model, path)
-        design = fastml.compile(path, input_type=graph.input_types)
-        result = design.simulate(graph.sample(FRAMES, 0), "fastml", taps=graph.quantisers)
-        names = [info.name for info in graph.model.graph.output]
-        outputs = result.outputs if isinstance(result.outputs, dict) else {names[0]: result.outputs}
-        return graph, result.tap, outputs
 
-    def test_every_quantiser_is_watched(
-        self, ours: tuple[RandomGraph, dict[str, Array], dict[str, Array]]
-    ):
-        graph, taps, outputs = ours
-        assert judge(graph, taps, outputs).wrong == []
-        for name, array in taps.items():
-            values = np.unique(array)
-            changed = array.copy()
-            other = values[values != changed.flat[7]][:1]
-            changed.flat[7] = other[0] if other.size else changed.flat[7] + 1
-            verdict = judge(graph, {**taps, name: changed}, outputs)
-            assert any(name in text for text in verdict.wrong), name
+def test_the_judge_watches_every_quantiser(sound: tuple[RandomGraph, Tensors, Tensors]) -> None:
+    graph, taps, outputs = sound
+    for name, array in taps.items():
+        changed = array.copy()
+        other = np.unique(array[array != changed.flat[7]])[:1]
+        changed.flat[7] = other[0] if other.size else changed.flat[7] + 1
+        verdict = judge(graph, {**taps, name: changed}, outputs)
+        assert any(name in text for text in verdict.wrong), name
 
-    def test_outputs_are_watched(
-        self, ours: tuple[RandomGraph, dict[str, Array], dict[str, Array]]
-    ):
-        graph, taps, outputs = ours
-        for name, array in outputs.items():
-            changed = array.copy()
-            changed.flat[3] += 1
-            verdict = judge(graph, taps, {**outputs, name: changed})
-            assert any(name in text for text in verdict.wrong), name
+
+def test_the_judge_watches_the_outputs(sound: tuple[RandomGraph, Tensors, Tensors]) -> None:
+    graph, taps, outputs = sound
+    for name, array in outputs.items():
+        changed = array.copy()
+        changed.flat[3] += 1
+        verdict = judge(graph, taps, {**outputs, name: changed})
+        assert any(name in text for text in verdict.wrong), name

@@ -35,7 +35,7 @@ class Network:
 
     def quantisers(self, models: Path) -> list[str]:
         """Return the edges of the activation quantisers, in graph order."""
-        graph = onnx.load(models / self.file).graph
+        graph = onnx.ModelProto.FromString((models / self.file).read_bytes()).graph
         known = {tensor.name for tensor in graph.initializer}
         found: list[str] = []
         for node in graph.node:

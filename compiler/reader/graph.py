@@ -16,15 +16,20 @@ from fastml.compiler.reader.node import Node
 from fastml.compiler.reader.onnx_file import Model
 from fastml.compiler.reader.registry import load_operators
 from fastml.compiler.reader.schema import find_schema, latest_opset
-from fastml.compiler.reader.values import Batch, Constant, Unread, Value, Varying
+from fastml.compiler.reader.values import (
+    SYMBOLIC_SAMPLES,
+    Batch,
+    Constant,
+    Unread,
+    Value,
+    Varying,
+)
 from fastml.compiler.support.diagnostics import FastmlError, SourceNode, in_file, shorten
 from fastml.dialects.elements import MAX_ELEMENTS
 from fastml.dialects.fastml import NetworkOp, OutputOp
 from fastml.dialects.grid import QuantisedType
 
 _NOTHING = np.zeros(0, np.float32)  # stands in where a node will not be built anyway
-SYMBOLIC_SAMPLES = 7919
-"""Batch that stands for a symbolic one: a prime, so that no other size is taken for it."""
 
 InputTypes = Mapping[str, QuantisedType | str]
 
@@ -299,8 +304,8 @@ class GraphReader:
             raise self.model.error("FML-IMP-GRAPH", "the network has no input")
 
 
-def batch_of(model: Model) -> tuple[int, bool]:
-    """Return the batch that the inputs declare, and whether it is symbolic."""
+def batch_of(model: Model) -> int:
+    """Return the batch that the inputs declare, ``SYMBOLIC_SAMPLES`` if it is symbolic."""
     constants = {proto.name for proto in model.graph.initializer}
     sizes: set[int] = set()
     for info in model.graph.input:
@@ -310,6 +315,4 @@ def batch_of(model: Model) -> tuple[int, bool]:
     fixed = sizes - {0}
     if min(sizes, default=1) < 0 or len(fixed) > 1:
         raise model.error("FML-IMP-BATCH", "inputs have batches of several sizes")
-    if fixed:
-        return fixed.pop(), False
-    return SYMBOLIC_SAMPLES, True
+    return fixed.pop() if fixed else SYMBOLIC_SAMPLES

@@ -11,13 +11,17 @@ from xdsl.ir import Block, Operation, SSAValue
 from fastml.compiler.reader.onnx_file import Plain
 from fastml.compiler.reader.registry import Operator
 from fastml.compiler.reader.schema import Schema
-from fastml.compiler.reader.values import Batch, Constant, Value, Varying
+from fastml.compiler.reader.values import SYMBOLIC_SAMPLES, Batch, Constant, Value, Varying
 from fastml.compiler.support.diagnostics import FastmlError, SourceNode, shorten
 from fastml.dialects import inference
 from fastml.dialects.elements import MAX_ELEMENTS
 from fastml.dialects.fastml import ConstantOp, element_type
 
 _KINDS = {kind: name for name, kind in onnx.AttributeProto.AttributeType.items()}
+
+
+class OnlyBatchOfOne(FastmlError):
+    """Shapes that fit at batch 1 and at no other, though the batch is declared symbolic."""
 
 
 class Node:
@@ -148,24 +152,40 @@ class Node:
 
     # -- inputs ----------------------------------------------------------------------------
 
-    def take(self, position: int) -> Value:
+    def take(self, position: int, *, shapes: bool = False) -> Value:
         """Return an input that must be there."""
-        value = self.take_optional(position)
+        value = self.take_optional(position, shapes=shapes)
         assert value is not None, "the schema requires this input"
         return value
 
-    def take_optional(self, position: int) -> Value | None:
-        """Return an input, or None where it is left out."""
+    def take_optional(self, position: int, *, shapes: bool = False) -> Value | None:
+        """Return an input, or None where it is left out.
+
+        Numbers computed from the number of samples are refused, unless ``shapes`` says that
+        the operator keeps track of them.
+        """
         self._untaken.discard(position)
-        return self._inputs[position] if position < len(self._inputs) else None
+        value = self._inputs[position] if position < len(self._inputs) else None
+        if value is not None and not shapes:
+            self.refuse_batch_sizes([value])
+        return value
 
-    def take_all(self) -> list[Value]:
+    def take_all(self, *, shapes: bool = False) -> list[Value]:
         """Return every input of a variadic operator."""
-        return [self.take(position) for position in range(len(self._inputs))]
+        return [self.take(position, shapes=shapes) for position in range(len(self._inputs))]
 
-    def take_constant(self, position: int) -> Constant:
+    def take_constant(self, position: int, *, shapes: bool = False) -> Constant:
         """Return an input that must not depend on the network's inputs."""
-        return self.constant(self.take(position), self.schema.inputs[position])
+        return self.constant(self.take(position, shapes=shapes), self.schema.inputs[position])
+
+    def refuse_batch_sizes(self, values: Sequence[Value]) -> None:
+        """Refuse constants that were computed from the number of samples."""
+        if any(isinstance(value, Constant) and value.of_batch is not None for value in values):
+            raise self.error(
+                "FML-IMP-BATCH",
+                "the number of samples in a batch is used as a number",
+                "export the model with batch 1",
+            )
 
     def constant(self, value: Value, what: str) -> Constant:
         """Refuse a value that depends on the network's inputs."""
@@ -176,9 +196,9 @@ class Node:
         )
         raise self.error("FML-IMP-DYNAMIC", message)
 
-    def take_integers(self, position: int) -> list[int] | None:
+    def take_integers(self, position: int, *, shapes: bool = False) -> list[int] | None:
         """Return an optional constant list of integers, such as a shape or axes."""
-        value = self.take_optional(position)
+        value = self.take_optional(position, shapes=shapes)
         if value is None:
             return None
         name = self.schema.inputs[position]
@@ -205,6 +225,7 @@ class Node:
 
     def materialise(self, value: Value) -> SSAValue:
         """Return a value as an operand: constants become ``fastml.constant``."""
+        self.refuse_batch_sizes([value])
         if isinstance(value, Varying):
             return value.value
         if value.raw is not None and value.element is not None:
@@ -225,10 +246,12 @@ class Node:
 
     # -- shapes ----------------------------------------------------------------------------
 
-    def check_size(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def check_size(self, shape: Sequence[int], samples: int = 1) -> tuple[int, ...]:
         """Refuse a result that is too large, before anything of its size is made."""
-        if int(np.prod([int(s) for s in shape], dtype=object)) > MAX_ELEMENTS:
-            message = f"the result of shape {list(shape)} has more than {MAX_ELEMENTS} elements"
+        if int(np.prod([int(s) for s in shape], dtype=object)) > MAX_ELEMENTS * samples:
+            message = (
+                f"the result of shape {self.show(shape)} has more than {MAX_ELEMENTS} elements"
+            )
             raise self.error("FML-IMP-SHAPE", message)
         return tuple(shape)
 
@@ -236,16 +259,58 @@ class Node:
         """Return the shape as the model has it, at its own batch."""
         return value.shape if isinstance(value, Constant) else value.full_shape(self.samples)
 
+    def show(self, shape: Sequence[int]) -> str:
+        """Spell a shape of the model for its user, to whom a symbolic batch is ``N``."""
+        if self.samples != SYMBOLIC_SAMPLES:
+            return str([int(size) for size in shape])
+        sizes = [divmod(int(size), self.samples) for size in shape]
+        texts = [
+            f"{'' if count == 1 else count}N"
+            if count and not rest
+            else str(count * self.samples + rest)
+            for count, rest in sizes
+        ]
+        return f"[{', '.join(texts)}]"
+
+    def shape_error(self, message: str, *, fits_1: bool) -> FastmlError:
+        """Return the error of shapes that do not fit; ``fits_1``: they do at batch 1 only."""
+        kind = OnlyBatchOfOne if fits_1 and self.samples == SYMBOLIC_SAMPLES else FastmlError
+        return kind(message, self.source, code="FML-IMP-SHAPE")
+
+    def broadcasts_at_1(self, values: Sequence[Value]) -> bool:
+        """Return whether shapes that do not broadcast do so at batch 1, and at no other.
+
+        An axis of N samples meets d others at N = 1 and at N = d, one of k * N at one N only.
+        """
+        smalls = [value.shape for value in values]
+        try:
+            np.broadcast_shapes(*smalls)
+        except ValueError:
+            return False
+        fulls = [self.full_shape(value) for value in values]
+        for axis in range(1, 1 + max(map(len, smalls))):
+            sizes = [
+                (full[-axis], small[-axis])
+                for full, small in zip(fulls, smalls, strict=True)
+                if axis <= len(small)
+            ]
+            if len({full for full, _ in sizes} - {1}) > 1:
+                return min(small for full, small in sizes if full != small) > 1
+        return False
+
     def broadcast(self, values: Sequence[Value]) -> tuple[list[Value], Batch | None]:
         """Prepare operands that broadcast against each other, at batch 1.
 
         A constant that spans the batch must be the same for every sample.
         """
+        if any(isinstance(value, Varying) for value in values):
+            self.refuse_batch_sizes(values)
         try:
             full = np.broadcast_shapes(*(self.full_shape(value) for value in values))
         except ValueError:
-            shapes = " and ".join(str(list(self.full_shape(v))) for v in values)
-            raise self.error("FML-IMP-SHAPE", f"shapes {shapes} do not broadcast") from None
+            shapes = " and ".join(self.show(self.full_shape(v)) for v in values)
+            message = f"shapes {shapes} do not broadcast"
+            raise self.shape_error(message, fits_1=self.broadcasts_at_1(values)) from None
         batches = {v.batch for v in values if isinstance(v, Varying)}
         if len(batches) > 1:
             raise self.mixed("elements of different samples meet")

@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import FileLineColLoc, ModuleOp, NameLoc
 from xdsl.ir import Operation
 
 from fastml.compiler.reader.graph import GraphReader, InputTypes, NodeRecord, batch_of
+from fastml.compiler.reader.node import OnlyBatchOfOne
 from fastml.compiler.reader.onnx_file import Model, load
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.boundary import boundary_of
@@ -62,27 +63,17 @@ def check(path: str | PathLike[str], input_types: InputTypes = _NOTHING) -> list
 
 
 def _read(model: Model, types: InputTypes, collect: bool) -> tuple[ModuleOp, list[NodeRecord]]:
-    samples, symbolic = batch_of(model)
-    reader = GraphReader(model, samples, types, collect)
+    reader = GraphReader(model, batch_of(model), types, collect)
     try:
         module = reader.read()
-        shape_error = next((r.error for r in reader.records if _is_shape(r.error)), None)
-    except FastmlError as error:
-        if not _is_shape(error):
-            raise
-        module, shape_error = None, error
-    if shape_error is not None and symbolic:  # the model only makes sense at batch 1
-        reader = GraphReader(model, 1, types, collect)
-        module = reader.read()
-    elif module is None:
-        assert shape_error is not None
-        raise shape_error
-    assert module is not None
-    return module, reader.records
-
-
-def _is_shape(error: FastmlError | None) -> bool:
-    return error is not None and error.code == "FML-IMP-SHAPE"
+        errors = (record.error for record in reader.records if record.error is not None)
+        of_shapes = (e for e in errors if e.code in ("FML-IMP-SHAPE", "FML-IMP-BATCH"))
+        if not isinstance(next(of_shapes, None), OnlyBatchOfOne):
+            return module, reader.records
+    except OnlyBatchOfOne:
+        pass  # then nothing about the model is defined at another batch
+    reader = GraphReader(model, 1, types, collect)
+    return reader.read(), reader.records
 
 
 def _index(at: FastmlError | Operation) -> int | None:

@@ -186,7 +186,10 @@ def test_every_attribute_is_exact_or_refused(
         assert schema is not None
         path = build(write, name, opset, batch, case_of(name, opset), ["y"])
         base = compare(path, batch, onnxruntime_run, name)
-        assert base == "exact" or (base == "no referee" and opset < 7), (opset, base)
+        if name == "Shape" and batch > 1:  # a number of samples is no data
+            assert base == "FML-IMP-BATCH"
+        else:
+            assert base == "exact" or (base == "no referee" and opset < 7), (opset, base)
         flips: dict[str, list[Any]] = {
             attribute: VALUES[entry.kind] if entry.kind in VALUES else []
             for attribute, entry in schema.attributes.items()

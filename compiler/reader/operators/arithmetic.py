@@ -1,6 +1,7 @@
 """Elementwise arithmetic: fp32 by constants, exact between varying tensors."""
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 
@@ -50,6 +51,12 @@ def elementwise(node: Node, edge: str, kind: type[ElementwiseOp], values: list[V
 def fold(node: Node, kind: type[ElementwiseOp], values: list[Constant]) -> Constant:
     """Evaluate an operator on constants: float32, or integers of a shape computation."""
     arrays = [value.array for value in values]
+    result = _fold(node, kind, arrays)
+    marks = [np.zeros(v.shape, np.bool_) if v.of_batch is None else v.of_batch for v in values]
+    return result.marked(reduce(np.logical_or, marks))
+
+
+def _fold(node: Node, kind: type[ElementwiseOp], arrays: list[Plain]) -> Constant:
     if all(a.dtype == np.float32 for a in arrays):
         reals = [np.asarray(a, np.float32) for a in arrays]
         return Constant(reference.evaluate(kind.name, reals, {}))
@@ -76,7 +83,7 @@ def _varying(values: list[Value]) -> bool:
 @operator("Add", since=ARITHMETIC)
 def add(node: Node) -> Value:
     """Sum: fp32 with a constant, exact of two varying tensors."""
-    values = node.take_all()
+    values = node.take_all(shapes=True)
     if _varying(values):
         return signed_sum(node, node.edge, values, [1, 1])
     return elementwise(node, node.edge, AddOp, values)
@@ -85,7 +92,7 @@ def add(node: Node) -> Value:
 @operator("Sub", since=ARITHMETIC)
 def subtract(node: Node) -> Value:
     """Difference: fp32 with a constant, exact of two varying tensors."""
-    values = node.take_all()
+    values = node.take_all(shapes=True)
     if _varying(values):
         return signed_sum(node, node.edge, values, [1, -1])
     return elementwise(node, node.edge, SubOp, values)
@@ -94,7 +101,7 @@ def subtract(node: Node) -> Value:
 @operator("Mul", since=ARITHMETIC)
 def multiply(node: Node) -> Value:
     """Product: fp32 with a constant, exact of two varying tensors."""
-    values = node.take_all()
+    values = node.take_all(shapes=True)
     if not _varying(values):
         return elementwise(node, node.edge, MulOp, values)
     values, batch = node.broadcast(values)
@@ -105,7 +112,7 @@ def multiply(node: Node) -> Value:
 @operator("Div", since=ARITHMETIC)
 def divide(node: Node) -> Value:
     """Quotient in fp32."""
-    return elementwise(node, node.edge, DivOp, node.take_all())
+    return elementwise(node, node.edge, DivOp, node.take_all(shapes=True))
 
 
 @operator("Pow", since=(7, 12, 13, 15))

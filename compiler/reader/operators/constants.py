@@ -14,18 +14,23 @@ from fastml.compiler.reader.values import Constant, Value, Varying
 @operator("Shape", since=(1, 13, 15, 19, 21, 23, 24, 25), attributes=("start", "end"))
 def shape(node: Node) -> Value:
     """The shape of a tensor, known at import."""
-    full = node.full_shape(node.take(0))
+    value = node.take(0, shapes=True)
+    full = node.full_shape(value)
     start, end = 0, len(full)
     if "start" in node.schema.attributes:
         first, last = node.integer("start"), node.integer("end")
         start, end = first or 0, end if last is None else last
-    return Constant(np.asarray(full[slice(start, end)], np.int64))
+    of_batch = np.zeros(len(full), np.bool_)
+    if isinstance(value, Varying) and value.batch is not None:
+        of_batch[value.batch.axis] = True
+    part = slice(start, end)
+    return Constant(np.asarray(full[part], np.int64)).marked(of_batch[part])
 
 
 @operator("Gather", since=(1, 11, 13), attributes=("axis",))
 def gather(node: Node) -> Value:
     """Pick elements of a constant."""
-    data, indices = node.take_constant(0), node.take_constant(1)
+    data, indices = node.take_constant(0, shapes=True), node.take_constant(1)
     axis = node.integer("axis")
     assert axis is not None, "the schema has a default"
     rank = len(data.shape)
@@ -36,13 +41,13 @@ def gather(node: Node) -> Value:
         raise node.error("FML-IMP-SHAPE", f"indices are not integers within {size} elements")
     rest = data.array.size // max(size, 1)
     node.check_size([picks.size, rest])
-    return Constant(np.take(data.array, picks, axis))
+    return data.moved(lambda array: np.take(array, picks, axis))
 
 
 @operator("Slice", since=(1, 10, 11, 13), attributes=("starts", "ends", "axes"))
 def slice_constant(node: Node) -> Value:
     """A range of a constant."""
-    data = node.take_constant(0)
+    data = node.take_constant(0, shapes=True)
     steps: list[int] | None = None
     if node.schema.since == 1:
         starts, ends, axes = (node.integers(name) for name in ("starts", "ends", "axes"))
@@ -63,13 +68,13 @@ def slice_constant(node: Node) -> Value:
             index[axis] = slice(start, None, step)
         else:
             index[axis] = slice(start, end, step)
-    return Constant(np.ascontiguousarray(data.array[tuple(index)]))
+    return data.moved(lambda array: np.ascontiguousarray(array[tuple(index)]))
 
 
 @operator("Cast", since=(6, 9, 13, 19, 21, 23, 24, 25, 28), attributes=("to",))
 def cast(node: Node) -> Value:
     """Conversion of a constant between float32 and integers; float32 to float32."""
-    data = node.take(0)
+    data = node.take(0, shapes=True)
     to = node.integer("to")
     kinds = {
         int(onnx.TensorProto.FLOAT): np.dtype(np.float32),
@@ -94,7 +99,7 @@ def cast(node: Node) -> Value:
             inside &= np.abs(array) < 2.0**63
         if not np.all(inside):
             raise node.error("FML-IMP-TYPE", f"a constant does not fit {target}")
-    return data if array.dtype == target else Constant(array.astype(target))
+    return data if array.dtype == target else Constant(array.astype(target)).marked(data.of_batch)
 
 
 @operator(

@@ -21,7 +21,7 @@ def reshape_value(node: Node, value: Value, target: Sequence[int]) -> Value:
     if isinstance(value, Constant):
         array = value.array.reshape(tuple(target))
         if value.raw is None or value.element is None:
-            return Constant(array)
+            return value.moved(lambda plain: plain.reshape(tuple(target)))
         index = np.arange(array.size).reshape(array.shape)
         element = value.element.reindex(value.shape, index)
         return Constant(array, value.raw.reshape(array.shape), element)
@@ -36,7 +36,7 @@ def transpose_value(node: Node, edge: str, value: Value, order: Sequence[int]) -
     if isinstance(value, Constant):
         array = np.ascontiguousarray(value.array.transpose(order))
         if value.raw is None or value.element is None:
-            return Constant(array)
+            return value.moved(lambda plain: np.ascontiguousarray(plain.transpose(order)))
         element = value.element.reindex(value.shape, index)
         return Constant(array, value.raw.transpose(order).copy(), element)
     batch = value.batch
@@ -82,7 +82,7 @@ def normalise_axes(node: Node, axes: Sequence[int], rank: int) -> list[int]:
 @operator("Identity", since=(1, 13, 14, 16, 19, 21, 23, 24, 25))
 def identity(node: Node) -> Value:
     """The same tensor."""
-    return same_value(node, node.take(0))
+    return same_value(node, node.take(0, shapes=True))
 
 
 @operator(
@@ -110,7 +110,7 @@ def dropout(node: Node) -> Value:
 @operator("Flatten", since=(1, 9, 11, 13, 21, 23, 24, 25), attributes=("axis",))
 def flatten(node: Node) -> Value:
     """Reshape to two axes."""
-    data = node.take(0)
+    data = node.take(0, shapes=True)
     full = node.full_shape(data)
     axis = node.integer("axis")
     assert axis is not None, "the schema has a default"
@@ -125,35 +125,51 @@ def flatten(node: Node) -> Value:
 @operator("Reshape", since=(5, 13, 14, 19, 21, 23, 24, 25), attributes=("allowzero",))
 def reshape(node: Node) -> Value:
     """Reshape; 0 keeps an axis, -1 takes what is left."""
-    data = node.take(0)
+    data = node.take(0, shapes=True)
     full = node.full_shape(data)
-    wanted = node.take_integers(1)
+    shape = node.take_constant(1, shapes=True)
+    wanted = node.take_integers(1, shapes=True)
     assert wanted is not None, "the schema requires it"
     keeps = "allowzero" not in node.schema.attributes or not node.flag("allowzero")
     target: list[int] = []
     for position, size in enumerate(wanted):
         if size == 0 and keeps:
             if position >= len(full):
-                raise node.error("FML-IMP-SHAPE", f"shape {wanted} keeps an axis that is not there")
+                message = f"shape {node.show(wanted)} keeps an axis that is not there"
+                raise node.error("FML-IMP-SHAPE", message)
             size = full[position]
         target.append(size)
     count = int(np.prod(full, dtype=object))
+    problem = f"{node.show(full)} cannot be reshaped to {node.show(wanted)}"
     if min(target, default=0) < -1 or target.count(-1) > 1:
-        raise node.error("FML-IMP-SHAPE", f"{wanted} is not a shape")
+        raise node.error("FML-IMP-SHAPE", f"{node.show(wanted)} is not a shape")
     if -1 in target:
         rest = -int(np.prod(target, dtype=object))
         if rest == 0 or count % rest:
-            raise node.error("FML-IMP-SHAPE", f"{list(full)} cannot be reshaped to {wanted}")
+            raise node.error("FML-IMP-SHAPE", problem)
         target[target.index(-1)] = count // rest
-    if int(np.prod(target, dtype=object)) != count:
-        raise node.error("FML-IMP-SHAPE", f"{list(full)} cannot be reshaped to {wanted}")
-    return reshape_value(node, data, target)
+    size = int(np.prod(target, dtype=object))
+    if size != count:  # a size without N fits one N alone
+        fits_1 = shape.of_batch is None and size == int(np.prod(data.shape, dtype=object))
+        raise node.shape_error(problem, fits_1=fits_1)
+    result = reshape_value(node, data, target)
+    if shape.of_batch is not None:
+        _check_batch_axis(node, result, shape.of_batch.ravel())
+    return result
+
+
+def _check_batch_axis(node: Node, result: Value, of_batch: NDArray[np.bool_]) -> None:
+    """Refuse a shape in which the number of samples sizes another axis than the batch."""
+    sized = np.flatnonzero(of_batch) - len(of_batch)
+    batch = result.batch if isinstance(result, Varying) else None
+    if any(batch is None or axis != batch.axis for axis in sized):
+        raise node.mixed("the number of samples sizes another axis than theirs")
 
 
 @operator("Transpose", since=LAYOUT, attributes=("perm",))
 def transpose(node: Node) -> Value:
     """Permute the axes; all reversed by default."""
-    data = node.take(0)
+    data = node.take(0, shapes=True)
     rank = len(data.shape)
     order = node.integers("perm")
     order = list(reversed(range(rank))) if order is None else order
@@ -171,21 +187,23 @@ def _axes(node: Node) -> list[int] | None:
 @operator("Squeeze", since=(1, 11, 13, 21, 23, 24, 25), attributes=("axes",))
 def squeeze(node: Node) -> Value:
     """Drop axes of size 1."""
-    data = node.take(0)
+    data = node.take(0, shapes=True)
     full = node.full_shape(data)
     axes = _axes(node)
     if axes is None:
         axes = [axis for axis, size in enumerate(full) if size == 1]
     axes = normalise_axes(node, axes, len(full))
     if any(full[axis] != 1 for axis in axes):
-        raise node.error("FML-IMP-SHAPE", f"axes {axes} of {list(full)} are not all of size 1")
+        message = f"axes {axes} of {node.show(full)} are not all of size 1"
+        fits_1 = all(data.shape[axis] == 1 for axis in axes)
+        raise node.shape_error(message, fits_1=fits_1)
     return reshape_value(node, data, [s for axis, s in enumerate(full) if axis not in axes])
 
 
 @operator("Unsqueeze", since=(1, 11, 13, 21, 23, 24, 25), attributes=("axes",))
 def unsqueeze(node: Node) -> Value:
     """Insert axes of size 1."""
-    data = node.take(0)
+    data = node.take(0, shapes=True)
     axes = _axes(node)
     assert axes is not None, "the schema requires them"
     rank = len(data.shape) + len(axes)
@@ -197,21 +215,28 @@ def unsqueeze(node: Node) -> Value:
 @operator("Concat", since=(4, 11, 13), attributes=("axis",))
 def concat(node: Node) -> Value:
     """Join tensors along an axis."""
-    values = node.take_all()
+    values = node.take_all(shapes=True)
     rank = len(values[0].shape)
     axis = node.integer("axis")
     assert axis is not None, "the schema requires it"
     (axis,) = normalise_axes(node, [axis], rank)
-    fulls = [list(node.full_shape(value)) for value in values]
-    rests = {(*full[:axis], *full[axis + 1 :]) for full in fulls}
-    if len(rests) > 1:
-        raise node.error("FML-IMP-SHAPE", f"shapes {fulls} do not join along axis {axis}")
-    if all(isinstance(value, Constant) for value in values):
-        arrays = [value.array for value in values if isinstance(value, Constant)]
+    fulls = [node.full_shape(value) for value in values]
+    if len({(*full[:axis], *full[axis + 1 :]) for full in fulls}) > 1:
+        shapes = ", ".join(map(node.show, fulls))
+        rests = {(*v.shape[:axis], *v.shape[axis + 1 :]) for v in values}
+        message = f"shapes {shapes} do not join along axis {axis}"
+        raise node.shape_error(message, fits_1=len(rests) == 1)
+    constants = [value for value in values if isinstance(value, Constant)]
+    if len(constants) == len(values):
+        arrays = [value.array for value in constants]
         if len({array.dtype for array in arrays}) > 1:
             raise node.error("FML-IMP-TYPE", "operands have several element types")
         node.check_size(node.full_shape(values[0]))
-        return Constant(np.concatenate(arrays, axis))
+        marks = [
+            np.zeros(v.shape, np.bool_) if v.of_batch is None else v.of_batch for v in constants
+        ]
+        return Constant(np.concatenate(arrays, axis)).marked(np.concatenate(marks, axis))
+    node.refuse_batch_sizes(values)
     batches = {value.batch for value in values if isinstance(value, Varying)}
     batch = next(iter(batches))
     if len(batches) > 1 or (batch is not None and batch.axis == axis - rank):

@@ -1,5 +1,7 @@
 """Matrix products: exact on integers, one operand constant."""
 
+from typing import TypeAlias
+
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 
@@ -10,6 +12,8 @@ from fastml.compiler.reader.registry import operator
 from fastml.compiler.reader.values import Batch, Constant, Value, Varying
 from fastml.dialects import inference
 from fastml.dialects.fastml import AddOp, MulOp, matmul_shape
+
+Shape: TypeAlias = tuple[int, ...]
 
 
 @operator("MatMul", since=(1, 9, 13))
@@ -47,7 +51,8 @@ def gemm(node: Node) -> Value:
     except ValueError:
         fits = False
     if not fits:
-        message = f"C of shape {list(node.full_shape(c))} does not broadcast to {list(full)}"
+        shape = node.show(node.full_shape(c))
+        message = f"C of shape {shape} does not broadcast to {node.show(full)}"
         raise node.error("FML-IMP-SHAPE", message)
     if beta != 1:
         name = node.fresh(f"{node.edge}/beta")
@@ -61,9 +66,13 @@ def build_matmul(node: Node, edge: str, left: Value, right: Value) -> Value:
     """Build an exact product; two constants are folded where float32 holds the result."""
     full = node.full_shape(left), node.full_shape(right)
     try:
-        node.check_size(matmul_shape(*full))
-    except ValueError as error:
-        raise node.error("FML-IMP-SHAPE", str(error)) from None
+        product = matmul_shape(*full)
+    except ValueError:
+        message = f"there is no matrix product of shapes {node.show(full[0])} and"
+        message += f" {node.show(full[1])}"
+        raise node.shape_error(message, fits_1=_multiplies_at_1(left, right, full)) from None
+    varies = isinstance(left, Varying) or isinstance(right, Varying)
+    node.check_size(product, node.samples if varies else 1)
     if isinstance(left, Constant) and isinstance(right, Constant):
         return _fold(node, left, right)
     if isinstance(left, Varying) and isinstance(right, Varying):
@@ -81,6 +90,19 @@ def build_matmul(node: Node, edge: str, left: Value, right: Value) -> Value:
             raise node.mixed("the matrix differs from sample to sample")
     a, b = node.materialise(left), node.materialise(right)
     return Varying(node.exact(lambda: _exact_product(node, edge, a, b)), batch)
+
+
+def _multiplies_at_1(left: Value, right: Value, full: tuple[Shape, Shape]) -> bool:
+    """Return whether two shapes without a product have one at batch 1, and at no other.
+
+    Where the contracted axes differ one of them holds samples, and just one N makes it fit.
+    """
+    try:
+        matmul_shape(left.shape, right.shape)
+    except ValueError:
+        return False
+    a, b = full
+    return a[-1] != b[-2 if len(b) > 1 else 0]
 
 
 def _exact_product(node: Node, edge: str, a: SSAValue, b: SSAValue) -> list[Operation]:

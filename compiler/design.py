@@ -13,7 +13,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from fastml.compiler.modules import read_module
 from fastml.compiler.options import BuildOptions, from_keywords
-from fastml.compiler.pipelines import LEVELS, PassRunner
+from fastml.compiler.pipelines import LARGE, LEVELS, PassRunner
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.compiler.verification import Verification, verify_design
 from fastml.dialects.qflow import GraphOp
@@ -132,6 +132,19 @@ class Design:
         return FastmlError(
             f"there is no level '{level}'", in_file(self.name), code="FML-USAGE", hint=hint
         )
+
+    def advance(self, level: str) -> None:
+        """Lower to ``level`` in place where the level before it is large: it is forgotten.
+
+        It is made again if it should be needed once more.
+        """
+        before = LEVELS[LEVELS.index(level) - 1]
+        spare = before in LARGE and before not in self._levels and level not in self._modules
+        if spare and self._lower:
+            module = self.module(before)
+            del self._modules[before]
+            self.runner.run(module, level)
+            self._modules[level] = module
 
     def _lower_to(self, level: str) -> None:
         module = self.module(LEVELS[LEVELS.index(level) - 1]).clone()

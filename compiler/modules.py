@@ -2,14 +2,15 @@
 
 import zipfile
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.printer import Printer
 from xdsl.utils.exceptions import DiagnosticException, ParseError, VerifyException
 
-from fastml.compiler.instrumentation import print_module
 from fastml.compiler.pipelines import new_context
 from fastml.compiler.support.diagnostics import (
     FastmlError,
@@ -25,10 +26,24 @@ MAX_TEXT_BYTES = 1 << 30
 """Largest IR file that is read."""
 
 
+class _Printer(Printer):
+    """xDSL's printer with a short way for text without a newline, which is nearly all of it."""
+
+    def print_string(self, text: str, *, indent: int | None = None) -> None:
+        """Write ``text``."""
+        if "\n" in text or self.stream is None:
+            super().print_string(text, indent=indent)
+        else:
+            self._current_column += len(text)
+            self.stream.write(text)
+
+
 def render_module(module: ModuleOp, blobs: dict[str, NDArray[np.generic]]) -> str:
     """Return ``module`` as text; large constants go to ``blobs``."""
+    text = StringIO()
     with sidecar(blobs):
-        return print_module(module) + "\n"
+        _Printer(text).print_op(module)
+    return text.getvalue() + "\n"
 
 
 def read_module(path: Path) -> ModuleOp:

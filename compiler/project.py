@@ -70,16 +70,20 @@ def write_project(design: "Design", folder: Path, emit: str = "sv") -> None:
 def render_project(design: "Design", emit: str) -> dict[str, bytes]:
     """Return the content of every file by its path in the project."""
     levels = LEVELS[: EMIT.index(emit) + 1]
-    for level in levels:
-        design.module(level)
+    if len(levels) > 1:
+        design.schedule()  # which the network's text tells
     blobs = dict[str, NDArray[np.generic]]()
     files = dict[str, bytes]()
+    for level in levels:
+        if level != LEVELS[0]:
+            design.advance(level)
+        module = design.module(level)
+        files[f"ir/{level}.mlir"] = render_module(module, blobs).encode()
+        design.runner.lap(f"(print {level})")
     if emit == "sv":
         for name, text in design.rtl.files.items():
             files[f"rtl/{name}"] = text.encode()
         files |= _testbench(design)
-    for level in levels:
-        files[f"ir/{level}.mlir"] = render_module(design.module(level), blobs).encode()
     if blobs:
         archive = BytesIO()
         save_arrays(archive, dict(sorted(blobs.items())))

@@ -44,6 +44,7 @@ from fastml.dialects.fastml_layer import (
 from fastml.dialects.grid import (
     FixedType,
     QuantisedType,
+    RatioType,
     ScaledType,
 )
 
@@ -60,8 +61,8 @@ class ExactOp(LayerOp, ABC):
             check_tensor(value, "each operand and result")
         quantised = all(isinstance(element_type(v), QuantisedType) for v in operands)
         require(
-            quantised == isinstance(element_type(self.result), FixedType | ScaledType),
-            "the result is fixed or scaled if and only if all operands are quantised",
+            quantised == isinstance(element_type(self.result), FixedType | ScaledType | RatioType),
+            "the result is fixed, scaled or a ratio if and only if all operands are quantised",
         )
         require(tuple(shape) == shape_of(self.result), f"the result must have shape {shape}")
         result = element_type(self.result)

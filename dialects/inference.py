@@ -301,8 +301,13 @@ def add(edge: str, inputs: Sequence[SSAValue], signs: Sequence[int]) -> list[Ope
     return [SumOp(edge, inputs, signs, f32 if real else sum_type(inputs, signs))]
 
 
-def sum_type(inputs: Sequence[SSAValue], signs: Sequence[int]) -> FixedType | ScaledType:
-    """Return the type of a signed sum, on the greatest common step."""
+def sum_type(
+    inputs: Sequence[SSAValue], signs: Sequence[int]
+) -> FixedType | ScaledType | RatioType:
+    """Return the type of a signed sum, on the greatest common step.
+
+    Raises :class:`GridError` where no type has that step.
+    """
     shape = np.broadcast_shapes(*(shape_of(value) for value in inputs))
     steps = [_collapse(_quantised(value).step) for value in inputs]
     spread = [_spread_steps(step, shape) for step in steps]
@@ -318,7 +323,16 @@ def sum_type(inputs: Sequence[SSAValue], signs: Sequence[int]) -> FixedType | Sc
         least, most = (bound.astype(object) * factor for bound in integer_range(_quantised(value)))
         low = low + (least if sign > 0 else -most)
         high = high + (most if sign > 0 else -least)
-    return on_step(common, int(np.min(low)), int(np.max(high)))
+    bounds = int(np.min(low)), int(np.max(high))
+    elements = [_quantised(value) for value in inputs]
+    first = elements[0]
+    if isinstance(first, RatioType) and all(element.step == first.step for element in elements):
+        width, signed = width_of(*bounds)
+        return RatioType(int(signed), width, first.divisor)
+    to = on_step(common, *bounds)
+    if not np.all(to.step == common):  # of a fraction, such as 1/255, with another step
+        raise GridError("the scales' common step is not a float32")
+    return to
 
 
 def sum_factors(op: SumOp) -> list[Array]:

@@ -56,3 +56,10 @@ def test_a_sign_of_zero_that_one_level_sees_is_a_divergence(
     monkeypatch.setattr(network_plan, "_unsigned_zero", lambda real: real)
     with pytest.raises(Divergence, match="the model's output 'y'"):
         compiled(write, case).verify(vectors=200, levels=LEVELS)
+
+
+def test_levels_agree_on_sums_of_an_integer_divided_by_a_constant(write: Write):
+    sub = helper.make_node("Sub", ["x", "z"], ["y"])
+    path = write([sub], {"x": (1, 2), "z": (1, 2)}, ["y"])
+    types = {"x": "uint8/255", "z": "uint4/255"}
+    fastml.compile(path, input_type=types).verify(vectors=100, levels=LEVELS)

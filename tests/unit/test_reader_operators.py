@@ -135,6 +135,20 @@ def test_arithmetic(op: str, order: str, write: Write, onnxruntime_run: Run):
     same_as_referee(path, onnxruntime_run, {"x": x}, {"x": INT5})
 
 
+@pytest.mark.parametrize("op", ["Add", "Sub"])
+def test_sums_of_an_integer_divided_by_a_constant(op: str, write: Write, onnxruntime_run: Run):
+    nodes = [node("Reshape", ["x", "rows"], ["r"]), node(op, ["x", "r"], ["y"])]
+    path = write(nodes, {"x": (1, 4)}, ["y"], {"rows": np.array([0, -1])})
+    x = (np.random.default_rng(3).integers(0, 256, (64, 4)) / F(255)).astype(F)
+    same_as_referee(path, onnxruntime_run, {"x": x}, {"x": "uint8/255"})
+
+
+def test_a_sum_of_steps_without_a_common_float32_is_refused(write: Write):
+    path = write([node("Add", ["x", "z"], ["y"])], {"x": (1, 4), "z": (1, 4)}, ["y"])
+    with pytest.raises(FastmlError, match=r"FML-GRID.*common step is not a float32"):
+        read_onnx(path, {"x": "uint8/255", "z": INT5})
+
+
 def test_constants_of_a_higher_rank(write: Write, onnxruntime_run: Run):
     constants = {"c": samples((2, 3), 1)}
     nodes = [node("Add", ["x", "c"], ["a"]), node("Relu", ["a"], ["y"])]

@@ -214,7 +214,7 @@ fastml.network @matmul_operands ["x", "w"] -> [] {
 
 // -----
 
-// CHECK: the result is fixed or scaled if and only if all operands are quantised
+// CHECK: the result is fixed, scaled or a ratio if and only if all operands are quantised
 fastml.network @matmul_real ["x"] -> [] {
 ^bb0(%x: tensor<1x2xf32>):
   %w = fastml.constant <"i64 2x2 : 1 2 3 4"> : tensor<2x2x!fastml.fixed<s4, 0>>

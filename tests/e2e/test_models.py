@@ -207,7 +207,7 @@ def test_accuracy_on_all_test_images(
 ) -> None:
     with np.load(shared / "data" / "mnist.npz") as data:
         images, labels = data["test_image"], data["test_label"]
-    x = (images.astype(np.float32) / np.float32(255)).reshape(-1, 1, 28, 28)
+    x: NDArray[np.float32] = images.reshape(-1, 1, 28, 28) / np.float32(255)
     outputs: NDArray[np.float32] = designs(network).predict(x)
     assert len(labels) == 10_000
     assert round(100 * float(np.mean(outputs.argmax(axis=1) == labels)), 2) == percent

@@ -44,7 +44,9 @@ def test_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_architecture_names_what_exists():
     """The map speaks of real files and folders."""
     text = (ROOT / "docs/ARCHITECTURE.md").read_text()
-    named = re.findall(r"`((?:compiler|dialects|lowering|runtime|tests|benchmarks|docs)/[^`]*)`", text)
+    named = re.findall(
+        r"`((?:compiler|dialects|lowering|runtime|tests|benchmarks|docs)/[^`]*)`", text
+    )
     assert len(named) > 40
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing

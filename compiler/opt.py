@@ -11,6 +11,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
 from io import StringIO
@@ -32,9 +33,12 @@ from xdsl.xdsl_opt_main import xDSLOptMain
 from fastml.compiler.instrumentation import Instrumentation, is_user_error
 from fastml.compiler.support.diagnostics import LocatingParser
 from fastml.dialects import DIALECTS, EXTENDED
+from fastml.dialects.array import sidecar
 from fastml.lowering import PASSES
 
 REPRODUCER = "fastml-opt-reproducer.mlir"
+CLOSED_PIPE = 141
+"""Exit status, as of a program that the signal of a closed pipe ends."""
 
 
 class UsageError(DiagnosticException):
@@ -79,9 +83,22 @@ class FastmlOpt(xDSLOptMain):
             self.source = stream.read()
             text = self.source.decode()
             parser = LocatingParser(self.ctx, text, self.get_input_name())
-            return parser.parse_module(not self.args.no_implicit_module)
+            with self.constants_beside():
+                return parser.parse_module(not self.args.no_implicit_module)
 
         self.available_frontends["mlir"] = parse
+
+    def constants_beside(self) -> AbstractContextManager[None]:
+        """Find large constants in the file beside the input, if there is one.
+
+        What is printed holds them itself, so that it can go anywhere.
+        """
+        from fastml.compiler.modules import SIDECAR, read_arrays
+
+        path = self.args.input_file and Path(self.args.input_file).with_name(SIDECAR)
+        if not path or not path.is_file():
+            return nullcontext()
+        return sidecar(dict(read_arrays(path)))
 
     def register_all_arguments(self, arg_parser: argparse.ArgumentParser) -> None:
         """Add what a pass developer needs to xDSL's options."""
@@ -240,10 +257,16 @@ def option_docs(pass_class: type[ModulePass]) -> dict[str, str]:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the driver; return 0, 2 on a user's error, 1 on a defect of the compiler."""
+    """Run the driver; return 0, 2 on a user's error, 1 on a defect of the compiler.
+
+    Where what it prints goes to a pipe that is closed it says nothing (``CLOSED_PIPE``).
+    """
     debug = "--debug" in (sys.argv[1:] if args is None else args)
     try:
         FastmlOpt("Run passes on fastml's IR.", args).run()
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     except (DiagnosticException, ParseError, OSError, UnicodeDecodeError) as error:
         if debug:
             raise

@@ -177,8 +177,10 @@ def _decode(text: str) -> ConstantArray:
             array = np.frombuffer(raw, numpy_type)
     elif form == "@":
         blobs = _sidecar.get()
-        if blobs is None or body not in blobs:
-            raise ValueError(f"'{body}' is in a binary file that is not beside this one")
+        if blobs is None:
+            raise ValueError(f"'{body}' is in a binary file; fastml-opt finds it beside the IR")
+        if body not in blobs:
+            raise ValueError(f"'{body}' is not in the binary file beside this one")
         array = np.asarray(blobs[body]).reshape(-1)
     else:
         raise ValueError(f"unknown form '{form}'")

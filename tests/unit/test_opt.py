@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import numpy as np
 import pytest
 from xdsl.context import Context
 from xdsl.dialects.builtin import IntegerType, ModuleOp, UnregisteredOp
@@ -12,10 +13,12 @@ from xdsl.transforms.canonicalize import CanonicalizePass
 from xdsl.universe import Universe
 
 from fastml.compiler import opt
-from fastml.compiler.opt import REPRODUCER, describe, main
+from fastml.compiler.modules import SIDECAR, read_module, render_module
+from fastml.compiler.opt import CLOSED_PIPE, REPRODUCER, describe, main
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.compiler.universe import FASTML_UNIVERSE
 from fastml.dialects import DIALECTS
+from fastml.dialects.fastml import ConstantOp
 from fastml.lowering import PASSES
 
 SOURCE = """\
@@ -124,6 +127,40 @@ def test_every_pass_is_listed_ours_first(
     assert main(["--list-passes"]) == 0
     listed = capsys.readouterr().out
     assert listed == describe(Broken) + "\n" + describe(CanonicalizePass) + "\n"
+
+
+def test_large_constants_are_found_beside_the_ir(tmp_path: Path):
+    """A folder's IR is read as it lies there; what is printed needs no file beside it."""
+    folder = tmp_path / "built"
+    matrix = np.arange(64, dtype=np.float32).reshape(8, 8)
+    module = ModuleOp([ConstantOp(matrix)])
+    blobs = dict[str, np.ndarray]()
+    folder.mkdir()
+    inside, outside = folder / "a.mlir", tmp_path / "b.mlir"
+    inside.write_text(render_module(module, blobs))
+    np.savez(folder / SIDECAR, **blobs)
+    assert " @ " in inside.read_text()
+    assert main([str(inside), "-o", str(outside)]) == 0
+    (constant,) = read_module(outside).ops
+    assert isinstance(constant, ConstantOp)
+    assert constant.real.tolist() == matrix.tolist()
+
+
+def test_constants_that_are_not_beside_the_ir(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "a.mlir"
+    path.write_text(render_module(ModuleOp([ConstantOp(np.ones(64, np.float32))]), {}))
+    assert main([str(path)]) == 2
+    assert "is in a binary file; fastml-opt finds it beside the IR" in capsys.readouterr().err
+    np.savez(tmp_path / SIDECAR, other=np.ones(3))
+    assert main([str(path)]) == 2
+    assert "is not in the binary file beside this one" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_is_no_error(source: Path):
+    command = '"$0" -m fastml.compiler.opt "$1" | true; exit ${PIPESTATUS[0]}'
+    arguments = ["bash", "-c", command, sys.executable, str(source)]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (CLOSED_PIPE, "")
 
 
 def test_plain_xdsl_opt_knows_our_dialects_and_passes():

@@ -11,6 +11,7 @@ from xdsl.ir import SSAValue
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import fastml, qflow, reference
 from fastml.dialects.array import Integers, integer_array
+from fastml.dialects.elements import width_of
 from fastml.dialects.fastml import shape_of
 from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, ScaledType, to_float32
 from fastml.dialects.qflow import channel_of
@@ -31,6 +32,30 @@ MANY_LEVELS = 1024
 """Beyond so many thresholds, comparing is refused."""
 
 Quantiser = fastml.QuantiseOp | fastml.ExactCastOp
+
+
+def comparing_is_cheaper(levels: Levels, scaling: Scaling) -> bool:
+    """Estimate whether comparators take fewer look-up tables than multiplying.
+
+    The figures are fitted to synthesis for tables of six inputs, of accumulators of 9 to 16
+    bits and quantisers of 2 to 6: comparing wins up to about 15 levels, or 30 of a narrow
+    accumulator. A shift without a factor always wins.
+    """
+    if np.all(np.abs(scaling.factor) == 1) or int(levels.counts.max(initial=0)) > MANY_LEVELS:
+        return False
+    compare = multiply = 0.0
+    for count, factor, low, high in zip(
+        levels.counts.tolist(),
+        np.abs(scaling.factor).tolist(),
+        levels.lows.tolist(),
+        levels.highs.tolist(),
+        strict=True,
+    ):
+        width = width_of(low, high)[0]
+        compare += count * 0.7 * max(width - 7.5, 1)
+        digits = (factor ^ (3 * factor)).bit_count()  # of the signed-digit form without neighbours
+        multiply += (digits - 1) * 0.67 * (width + factor.bit_length() / 2)
+    return compare < multiply
 
 
 class QuantiserLowering:
@@ -54,10 +79,10 @@ class QuantiserLowering:
         count = int(levels.counts.max(initial=0))
         if count > FEW_LEVELS:
             scaling = fit_scaling(levels)
-            if scaling is not None:
+            if scaling is not None and not comparing_is_cheaper(levels, scaling):
                 prove(scaling, levels)
                 return self._scaling(source, scaling)
-            if count > MANY_LEVELS:
+            if scaling is None and count > MANY_LEVELS:
                 raise self._error(
                     f"needs {count} thresholds and no multiply-and-shift up to 2**{MAX_SHIFT} "
                     "equals its fp32 definition",

@@ -18,6 +18,7 @@ from fastml.lowering.integer_functions import (
     enumerate_function,
     levels_of,
 )
+from fastml.lowering.quantisers import comparing_is_cheaper
 from fastml.lowering.scalings import Scaling, fit_scaling, prove, scale
 
 Real = NDArray[np.float32]
@@ -305,3 +306,27 @@ def test_proof_rejects_a_corrupt_threshold():
         corrupt = Levels(thresholds, *list(vars(levels).values())[1:])
         with pytest.raises(AssertionError, match="misses a threshold"):
             prove(scaling, corrupt)
+
+
+@pytest.mark.parametrize(
+    ("bits", "accumulator", "cheaper"),
+    [
+        *[(2, 9, True), (3, 16, True), (4, 9, True), (4, 16, True), (5, 9, True)],
+        *[(6, 9, True), (6, 12, False), (6, 16, False)],
+    ],
+)
+def test_the_cheaper_form_is_the_one_that_synthesis_found_cheaper(
+    bits: int, accumulator: int, cheaper: bool
+):
+    rng = np.random.default_rng(0)
+    steps = (rng.uniform(0.5, 1, 8) * 2.0 ** (bits - accumulator)).tolist()
+    low, high = -(1 << accumulator - 1), (1 << accumulator - 1) - 1
+    levels, scaling = check(quantiser(steps, 1.0, 0, 0, (1 << bits) - 1), [low] * 8, [high] * 8, 1)
+    assert scaling is not None
+    assert comparing_is_cheaper(levels, scaling) == cheaper
+
+
+def test_a_shift_is_cheaper_than_comparing():
+    levels, scaling = check(quantiser(2.0**-8, 1.0, 0, 0, 3), [0], [2000], 1)
+    assert scaling is not None
+    assert not comparing_is_cheaper(levels, scaling)

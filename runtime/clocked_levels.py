@@ -19,6 +19,7 @@ from xdsl.dialects.builtin import (
     StringAttr,
 )
 from xdsl.ir import Attribute
+from xdsl.utils.hints import isa
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects import directives
@@ -106,7 +107,7 @@ def pinout_of(module: ModuleOp) -> Pinout:
     widths = {
         port.port_name.data: port.type.width.data
         for port in top.module_type.ports
-        if isinstance(port.type, IntegerType)
+        if isa(port.type, IntegerType)
     }
     try:
         return Pinout(

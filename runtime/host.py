@@ -142,7 +142,7 @@ class Host:
     ) -> dict[str, Array]:
         part = self._slice(self.interface.view, names)
         raw = {
-            name: beats[name].reshape(-1, *frame_shape(value))
+            name: beats[name].reshape(len(beats[name]), *frame_shape(value))
             for name, value in part.inputs.items()
         }
         return evaluate_raw(part, raw)

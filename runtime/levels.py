@@ -101,7 +101,7 @@ class NetworkLevel(ModuleLevel):
         names = list(dict.fromkeys([*host.output_edges, *taps]))
         part = slice_network(self.network, names, host.input_edges)
         raw: dict[str, Array] = {
-            name: stimulus.beats[name].reshape(-1, *frame_shape(value))
+            name: stimulus.beats[name].reshape(stimulus.frames, *frame_shape(value))
             for name, value in part.inputs.items()
         }
         found = evaluate_raw(part, raw)
@@ -123,7 +123,7 @@ class NetworkLevel(ModuleLevel):
             self.network, list(dict.fromkeys(edges.values())), Host(self.interface).input_edges
         )
         raw: dict[str, Array] = {
-            name: beats[name].reshape(-1, *frame_shape(value))
+            name: beats[name].reshape(len(beats[name]), *frame_shape(value))
             for name, value in part.inputs.items()
         }
         found = evaluate_raw(part, raw)

@@ -91,13 +91,19 @@ class GraphReader:
         return ModuleOp([network])
 
     def _finish(self, network: NetworkOp) -> None:
-        names = [info.name for info in self.model.graph.output]
+        declared = self.model.graph.output
+        names = [info.name for info in declared]
+        for name in names:
+            if names.count(name) > 1:
+                message = f"output '{shorten(name)}' is listed twice"
+                raise self.model.error("FML-IMP-GRAPH", message)
         network.output_names = ListAttr([StringAttr(name) for name in names])
-        end = OutputOp([self._output(name) for name in names])
+        end = OutputOp([self._output(info) for info in declared])
         end.location = network.location
         network.body.block.add_op(end)
 
-    def _output(self, name: str) -> SSAValue:
+    def _output(self, info: onnx.ValueInfoProto) -> SSAValue:
+        name = info.name
         value = self.values.get(name)
         if value is None and name not in self.initializers:
             raise self.model.error("FML-IMP-GRAPH", f"output '{shorten(name)}' is not defined")
@@ -109,7 +115,32 @@ class GraphReader:
             if value.batch.outer > 1 or value.shape[value.batch.axis] == 1:
                 hint = "export the model with batch 1"
                 raise self.model.error("FML-IMP-BATCH", message, hint)
+        self._check_declaration(info, value)
         return value.value
+
+    def _check_declaration(self, info: onnx.ValueInfoProto, value: Varying) -> None:
+        """Refuse an output that is not what the model says it is."""
+        declared = info.type.tensor_type
+        name = shorten(info.name)
+        if declared.elem_type not in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.FLOAT):
+            message = f"output '{name}' is float32, but is declared to be something else"
+            raise self.model.error("FML-IMP-TYPE", message)
+        if not declared.HasField("shape"):
+            return
+        shape = value.full_shape(self.samples)
+        sizes = [dim.dim_value for dim in declared.shape.dim]
+        batch = None if value.batch is None else len(shape) + value.batch.axis
+        free = batch if self.samples == SYMBOLIC_SAMPLES else None
+        fits = len(sizes) == len(shape) and all(
+            said in (0, size) or axis == free
+            for axis, (said, size) in enumerate(zip(sizes, shape, strict=True))
+        )
+        if not fits:
+            shown = [str(said) if said else "?" for said in sizes]
+            computed = ["N" if axis == free else str(size) for axis, size in enumerate(shape)]
+            message = f"output '{name}' is declared [{', '.join(shown)}], but the nodes give"
+            hint = "correct the declared shape, or leave it out"
+            raise self.model.error("FML-IMP-SHAPE", f"{message} [{', '.join(computed)}]", hint)
 
     def fresh(self, wanted: str) -> str:
         """Return an edge name that no tensor has, and keep it."""
@@ -170,6 +201,9 @@ class GraphReader:
             if blocked is None:
                 value = node.operator.build(node)
                 node.finish(self._is_read)
+                if isinstance(value, Varying) and 0 in value.shape:
+                    message = f"the result of shape {list(value.shape)} has no elements"
+                    raise node.error("FML-IMP-SHAPE", message)
                 record.folded = isinstance(value, Constant)
                 self.values[proto.output[0]] = value
                 return

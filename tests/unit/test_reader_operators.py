@@ -149,6 +149,32 @@ def test_a_sum_of_steps_without_a_common_float32_is_refused(write: Write):
         read_onnx(path, {"x": "uint8/255", "z": INT5})
 
 
+@pytest.mark.parametrize("exponent", [2, 3, 0, -1])
+def test_a_power_may_be_an_integer(exponent: int, write: Write):
+    nodes = [node("Pow", ["x", "real"], ["a"]), node("Pow", ["x", "whole"], ["b"])]
+    constants = {"real": F(exponent), "whole": np.int64(exponent)}
+    x = samples((4,))
+    path = write(nodes, {"x": (1, 4)}, ["a", "b"], constants)
+    outputs = evaluate(read(path, {"x": INT5}), {"x": x}).outputs
+    assert outputs["a"].real.tobytes() == outputs["b"].real.tobytes()
+
+
+def test_powers_that_are_refused(write: Write):
+    power = [node("Pow", ["x", "e"], ["y"])]
+    path = write(power, {"x": (1, 4)}, ["y"], {"e": np.int64(1 << 30)})
+    with pytest.raises(FastmlError, match=r"FML-IMP-TYPE.*beyond those of float32"):
+        read_onnx(path)
+    path = write(power, {"x": (1, 4)}, ["y"], {"e": np.int64(2)}, opset=11)
+    with pytest.raises(FastmlError, match=r"FML-IMP-TYPE.*only float32"):
+        read_onnx(path)
+
+
+def test_a_result_without_elements_is_refused(write: Write):
+    path = write([node("MatMul", ["x", "w"], ["y"])], {"x": (1, 6)}, ["y"], {"w": WHOLE[:, :0]})
+    with pytest.raises(FastmlError, match=r"FML-IMP-SHAPE.*'MatMul_y'.*\[1, 0\] has no elements"):
+        read_onnx(path, {"x": INT5})
+
+
 def test_constants_of_a_higher_rank(write: Write, onnxruntime_run: Run):
     constants = {"c": samples((2, 3), 1)}
     nodes = [node("Add", ["x", "c"], ["a"]), node("Relu", ["a"], ["y"])]
@@ -233,13 +259,11 @@ def test_nodes_may_come_in_any_order(write: Write):
 
 def test_names_and_order_of_several_outputs(write: Write):
     nodes = [node("Relu", ["b"], ["r"]), node("Add", ["a", "b"], ["sum"])]
-    path = write(nodes, {"b": (1, 2), "a": (1, 2)}, ["sum", "a", "r", "sum"])
-    network = network_of(read(path, {"a": INT5, "b": INT5}))
+    path = write(nodes, {"b": (1, 2), "a": (1, 2)}, ["sum", "a", "r"])
+    module = read(path, {"a": INT5, "b": INT5})
+    network = network_of(module)
     assert list(network.inputs) == ["b", "a"]
-    assert [name.data for name in network.output_names] == ["sum", "a", "r", "sum"]
-    module = read(
-        write(nodes, {"b": (1, 2), "a": (1, 2)}, ["sum", "a", "r"]), {"a": INT5, "b": INT5}
-    )
+    assert [name.data for name in network.output_names] == ["sum", "a", "r"]
     a, b = samples((2,), seed=1), samples((2,), seed=2)
     outputs = evaluate(module, {"a": a, "b": b}).outputs
     np.testing.assert_array_equal(outputs["sum"].real, a + b)
@@ -321,6 +345,36 @@ def test_a_scale_that_is_computed_is_refused(write: Write):
     constants = {"zero": F(0), "bits": F(4)}
     path = write(nodes, {"x": (1, 2)}, ["y"], constants)
     with pytest.raises(FastmlError, match=r"FML-IMP-DYNAMIC.*'scale' is computed from an input"):
+        read_onnx(path)
+
+
+# -- outputs -------------------------------------------------------------------------------
+
+
+def declared(write: Write, batch: int | str, kind: int, shape: Sequence[int | str] | None) -> Path:
+    """A model whose output of shape ``batch x 3`` is declared otherwise."""
+    path = write([node("Relu", ["x"], ["y"])], {"x": (batch, 3)}, ["y"])
+    model = onnx.load(path)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", kind, shape))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize("batch", [1, 5, "N"])
+def test_outputs_are_what_the_model_says(batch: int | str, write: Write):
+    real = onnx.TensorProto.FLOAT
+    for shape in (None, [batch, 3], ["M", "K"], [batch, "K"]):
+        assert read_onnx(declared(write, batch, real, shape))
+    for shape in ([], [3], [batch, 4], [batch, 3, 1], *([[7, 3]] if batch != "N" else [])):
+        with pytest.raises(FastmlError, match=r"FML-IMP-SHAPE.*'y' is declared \["):
+            read_onnx(declared(write, batch, real, shape))
+    with pytest.raises(FastmlError, match=r"FML-IMP-TYPE.*'y' is float32"):
+        read_onnx(declared(write, batch, onnx.TensorProto.INT64, [batch, 3]))
+
+
+def test_an_output_that_is_listed_twice_is_refused(write: Write):
+    path = write([node("Relu", ["x"], ["y"])], {"x": (1, 3)}, ["y", "y"])
+    with pytest.raises(FastmlError, match=r"FML-IMP-GRAPH.*'y' is listed twice"):
         read_onnx(path)
 
 

@@ -119,6 +119,12 @@ def divide(node: Node) -> Value:
 def power(node: Node) -> Value:
     """Power in fp32 with a constant exponent."""
     base, exponent = node.take(0), node.take_constant(1)
+    whole = exponent.array
+    if whole.dtype.kind == "i" and node.schema.since >= 12:  # before, both had one type
+        real = whole.astype(np.float32)
+        if np.any(np.abs(whole) > 1 << 24):
+            raise node.error("FML-IMP-TYPE", "'Y' holds integers beyond those of float32")
+        exponent = Constant(real)
     node.reals_of(exponent, "Y")
     return elementwise(node, node.edge, PowOp, [base, exponent])
 

@@ -172,7 +172,8 @@ def test_verilator_has_nothing_to_say(
 def yosys(tool: str, steps: str, top: str, files: list[str], folder: Path) -> str:
     script = f"read_verilog -sv {' '.join(files)}; hierarchy -check -top {top}; {steps}"
     said = run_tool([tool, "-p", script], folder)
-    assert "Warning" not in said, [line for line in said.splitlines() if "Warning" in line][:5]
+    # those of ABC, which carry its name, are about its own script
+    assert [line for line in said.splitlines() if line.startswith("Warning")] == []
     return said
 
 

@@ -55,6 +55,12 @@ PIPELINE = "fastml.pipeline"
 """Cycles between two iterations of a loop."""
 UNROLL = "fastml.unroll"
 """Replicate the body of a loop; how often, or fully where it is a unit attribute."""
+PARTITION = "fastml.partition"
+"""Split an array into registers: into so many banks, or all where it is a unit attribute."""
+STREAM = "fastml.stream"
+"""The array is a first-in, first-out memory of so many elements."""
+DATAFLOW = "fastml.dataflow"
+"""The calls of a function run concurrently, each as soon as it has its inputs."""
 INTERFACE = "fastml.interface"
 """Names, types and host-side arithmetic of the model's inputs and outputs; opaque here."""
 TAPS = "fastml.taps"
@@ -151,6 +157,9 @@ DIRECTIVES: Mapping[str, Directive] = {
     ),
     PIPELINE: _on(_at_least(1), "affine.for"),
     UNROLL: _on(_is_unroll, "affine.for"),
+    PARTITION: _on(_is_unroll, ARGUMENT, "memref.alloc"),
+    STREAM: _on(_at_least(1), "memref.alloc"),
+    DATAFLOW: _on(_is_unit, "func.func"),
     INTERFACE: _on(_is_dictionary, "builtin.module"),
     TAPS: _on(_is_dictionary, "builtin.module"),
     PORTS: _on(_is_dictionary, "hw.module"),

@@ -12,6 +12,7 @@ PASSES = {
         "qflow-schedule": "qflow_schedule:QflowSchedule",
         "qflow-to-affine": "qflow_to_affine:QflowToAffine",
         "check-schedule": "check_schedule:CheckSchedule",
+        "hls-tiling": "hls_tiling:HlsTiling",
         "affine-to-hw": "affine_to_hw:AffineToHw",
     }.items()
 }

@@ -1,0 +1,1 @@
+"""HLS C++: one emitter, and flavours that are data."""

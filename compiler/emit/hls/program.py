@@ -1,0 +1,326 @@
+"""A design as C++ files: the header, the top function, the functions of the stages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xdsl.dialects import func, memref
+from xdsl.dialects.builtin import ModuleOp
+
+from fastml.compiler.emit.hls.cpp import FunctionPrinter, Symbols
+from fastml.compiler.emit.hls.flavours import Flavour
+from fastml.compiler.emit.hls.roms import print_rom
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.compiler.support.names import Namer
+from fastml.dialects import directives
+from fastml.dialects.elements import Elements
+from fastml.runtime.csim import CppPort
+
+FILE_STATEMENTS = 2000
+"""Statements after which a new file begins."""
+
+
+@dataclass(frozen=True)
+class CppProgram:
+    """What was printed."""
+
+    flavour: Flavour
+    top: str
+    files: Mapping[str, str]
+    ports: tuple[CppPort, ...]
+    taps: tuple[tuple[str, Elements], ...]
+    """Edges between the stages, in the order of their ``FASTML_TAP``."""
+
+    @property
+    def header(self) -> str:
+        """Name of the header."""
+        return f"{self.top}.h"
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the files to compile."""
+        return [name for name in self.files if name.endswith(".cpp")]
+
+
+class ProgramPrinter:
+    """Prints a module."""
+
+    def __init__(
+        self,
+        module: ModuleOp,
+        flavour: Flavour,
+        interface: str = "wires",
+        fractions: Mapping[str, int] | None = None,
+    ):
+        self.module = module
+        self.flavour = flavour
+        self.pragmas = flavour.pragmas
+        self.interface = flavour.interfaces[interface]
+        self.fractions = fractions or {}
+        self.functions = {
+            op.sym_name.data: op
+            for op in module.ops
+            if isinstance(op, func.FuncOp) and not op.is_declaration
+        }
+        tops = [f for f in self.functions.values() if directives.TOP in f.attributes]
+        if len(tops) != 1:
+            raise FastmlError(f"needs one '{directives.TOP}' function, has {len(tops)}", module)
+        (self.top,) = tops
+        self.namer = Namer()
+        name = self.namer.unique(self.top.sym_name.data)
+        names = {self.top.sym_name.data: name}
+        names |= {f: self.namer.unique(f) for f in self.functions if f not in names}
+        globals_ = [op for op in module.ops if isinstance(op, memref.GlobalOp)]
+        roms = {op.sym_name.data: (self.namer.unique(op.sym_name.data), op) for op in globals_}
+        self.symbols = Symbols(names, roms, self._looped())
+        self.name = name
+        self.ports = self._ports()
+        self.taken = [*names.values(), *(rom for rom, _ in roms.values())]
+        self.taken += [port.type_name for port in self.ports]
+
+    def _looped(self) -> frozenset[str]:
+        """Return the functions with loops, or that call one that has."""
+
+        def looped(name: str, path: tuple[str, ...]) -> bool:
+            function = self.functions.get(name)
+            if function is None or name in path:
+                what = "calls itself" if function else "is called, but has no body"
+                raise FastmlError(f"'@{name}' {what}", function or self.module)
+            for op in function.walk():
+                if op.name == "affine.for":
+                    return True
+                if isinstance(op, func.CallOp) and looped(op.callee.string_value(), (*path, name)):
+                    return True
+            return False
+
+        return frozenset(name for name in self.functions if looped(name, ()))
+
+    def _ports(self) -> tuple[CppPort, ...]:
+        ports = list[CppPort]()
+        own = Namer(self.symbols.functions.values())
+        described = directives.argument_attributes(self.top)
+        for number, attributes in enumerate(described):
+            layout = directives.layout(attributes)
+            way = directives.text(attributes, directives.DIRECTION)
+            if layout is None or way is None:
+                raise FastmlError(f"argument {number} has no layout or direction", self.top)
+            port = own.unique(directives.text(attributes, directives.PORT) or f"port{number}")
+            edge = directives.text(attributes, directives.NAME) or port
+            kind = self.namer.unique(f"{port}_t")
+            fraction = self.fractions.get(edge)
+            ports.append(CppPort(edge, port, kind, way == "out", layout, fraction))
+        return tuple(ports)
+
+    # --- files -------------------------------------------------------------------------
+
+    def files(self) -> CppProgram:
+        """Print all files."""
+        bodies = {name: self._function(f) for name, f in self.functions.items()}
+        files = {f"{self.name}.h": self._header()}
+        prototypes = [f"{bodies[n][0]};" for n, f in self.functions.items() if f is not self.top]
+        functions = f"{self.name}_functions.h"
+        files[functions] = _guarded(functions, [f'#include "{self.name}.h"', "", *prototypes])
+        files[f"{self.name}.cpp"] = self._source(functions, [self._top(bodies)])
+        number, group, size = 1, list[list[str]](), 0
+        for name, function in self.functions.items():
+            if function is self.top:
+                continue
+            lines = self._definition(name, bodies[name])
+            if group and size + len(lines) > FILE_STATEMENTS:
+                files[f"{self.name}_{number}.cpp"] = self._source(functions, group)
+                number, group, size = number + 1, [], 0
+            group.append(lines)
+            size += len(lines)
+        if group:
+            files[f"{self.name}_{number}.cpp"] = self._source(functions, group)
+        return CppProgram(self.flavour, self.name, files, self.ports, self._tapped())
+
+    def _source(self, functions: str, definitions: Sequence[Sequence[str]]) -> str:
+        text = "\n\n".join("\n".join(lines) for lines in definitions)
+        return f'#include "{functions}"\n\n{text}\n'
+
+    def _header(self) -> str:
+        types = self.flavour.types
+        lines = [*self.flavour.headers, "#include <stdint.h>", ""]
+        for port in self.ports:
+            width, signed = port.container
+            kind = types.integer(width, signed)
+            if port.fraction is not None:
+                kind = types.fixed(width, signed, width - port.fraction)
+            lines.append(f"typedef {kind} {port.type_name};  // {port.elements}"[:96])
+        lines += [
+            "",
+            "// Called on every edge between the stages, for whoever wants to see them.",
+            "#ifdef FASTML_TAP_HEADER",
+            "#include FASTML_TAP_HEADER",
+            "#else",
+            "#define FASTML_TAP(number, array)",
+            "#endif",
+            "",
+            f"{self._signature()};",
+        ]
+        return _guarded(f"{self.name}.h", lines)
+
+    def _signature(self) -> str:
+        given = list[str]()
+        for port in self.ports:
+            const = "" if port.is_output else "const "
+            given.append(f"{const}{port.type_name} {port.name}[{len(port.elements)}]")
+        return f"void {self.name}({', '.join(given)})"
+
+    # --- functions ---------------------------------------------------------------------
+
+    def _function(self, function: func.FuncOp) -> tuple[str, list[str], FunctionPrinter]:
+        """Return signature, statements and printer of a function."""
+        namer = Namer(self.taken)
+        printer = FunctionPrinter(function, self.flavour, self.symbols, namer)
+        is_top = function is self.top
+        if is_top:
+            names = [port.name for port in self.ports]
+            for port in names:
+                namer.claim(port)
+            names = [
+                namer.unique(f"{port.name}_bits") if port.fraction is not None else port.name
+                for port in self.ports
+            ]
+        else:
+            given = directives.argument_attributes(function)
+            names = [
+                namer.unique(directives.text(attributes, directives.PORT) or f"x{k}")
+                for k, attributes in enumerate(given)
+            ]
+        arguments = printer.parameters(names, [None] * len(names))
+        lines = printer.body()
+        name = self.symbols.functions[function.sym_name.data]
+        return f"void {name}({arguments})", lines, printer
+
+    def _pipeline(self, function: func.FuncOp) -> str:
+        """Return the directive of a function without loops: it takes a frame every II cycles."""
+        if function.sym_name.data in self.symbols.looped:
+            return ""
+        interval = directives.integer(function.attributes, directives.II) or 1
+        return self.pragmas.function_pipeline.format(ii=interval)
+
+    def _definition(self, name: str, printed: tuple[str, list[str], FunctionPrinter]) -> list[str]:
+        """Return the definition of the function of a stage, after the memories that it reads."""
+        signature, lines, printer = printed
+        function = self.functions[name]
+        roms = list[str]()
+        for op in function.walk():
+            if isinstance(op, memref.GetGlobalOp):
+                roms += [*print_rom(*self.symbols.roms[op.name_.string_value()], self.flavour), ""]
+        pragmas = [self._pipeline(function), *self._array_pragmas(function, printer)]
+        unread = [a for a in function.args if not a.uses.get_length()]
+        for argument in unread:  # a name that nobody uses is a warning
+            array = printer.arrays[argument].name
+            signature = signature.replace(f" {array}[", f" /* {array} */[")
+            pragmas = [text for text in pragmas if f"={array} " not in text]
+        if directives.DATAFLOW in function.attributes:
+            pragmas.append(self.pragmas.dataflow)
+        return _assemble(roms, [self.pragmas.block], signature, pragmas, lines, self.pragmas.inside)
+
+    def _array_pragmas(self, function: func.FuncOp, printer: FunctionPrinter) -> list[str]:
+        if not self.pragmas.inside:
+            return []
+        found = list[str]()
+        described = directives.argument_attributes(function)
+        for argument, attributes in zip(function.args, described, strict=True):
+            found += printer.array_pragmas(printer.arrays[argument].name, attributes)[1]
+        return found
+
+    def _top(self, bodies: Mapping[str, tuple[str, list[str], FunctionPrinter]]) -> list[str]:
+        """Return the definition of the top function."""
+        _, lines, printer = bodies[self.top.sym_name.data]
+        port_pragma, function_pragma = self.interface
+        pragmas = [function_pragma]
+        pragmas += [port_pragma.format(name=port.name) for port in self.ports]
+        pragmas.append(self._pipeline(self.top))
+        if directives.DATAFLOW in self.top.attributes:
+            pragmas.append(self.pragmas.dataflow)
+        described = directives.argument_attributes(self.top)
+        for port, attributes in zip(self.ports, described, strict=True):
+            if self.pragmas.inside:
+                pragmas += printer.array_pragmas(port.name, attributes)[1]
+        enter, leave = list[str](), list[str]()
+        for port, argument in zip(self.ports, self.top.args, strict=True):
+            array = printer.arrays[argument]
+            if port.fraction is not None:
+                copied = self._copy(port, array.name)
+                declared = f"  {self.flavour.types.integer(array.width, array.signed)} {array.name}"
+                enter.append(f"{declared}[{len(port.elements)}];")
+                (leave if port.is_output else enter).extend(copied)
+        taps = [
+            f"  FASTML_TAP({number}, {printer.arrays[op.memref].name});"
+            for number, op in enumerate(self._tap_memories())
+        ]
+        lines = [*enter, *lines, *leave, *taps]
+        return _assemble(
+            [], [self.pragmas.top], self._signature(), pragmas, lines, self.pragmas.inside
+        )
+
+    def _copy(self, port: CppPort, bits: str) -> list[str]:
+        """Copy the bits of a fixed-point port, as they are."""
+        width, _ = port.container
+        types, element = self.flavour.types, f"{port.name}[i]"
+        if port.is_output:
+            text = types.from_bits.format(x=element, bits=f"{bits}[i]", width=width)
+        else:
+            text = f"{bits}[i] = {types.to_bits.format(x=element, width=width)}"
+        text = text.replace(".template ", ".")
+        loop = f"  for (int i = 0; i < {len(port.elements)}; ++i) {{"
+        unroll = self.pragmas.unroll_all
+        if self.pragmas.inside:
+            return [loop, unroll, f"    {text};", "  }"]
+        return [f"  {unroll}", loop, f"    {text};", "  }"]
+
+    def _tap_memories(self) -> list[memref.AllocOp]:
+        """Return the named memories between the stages."""
+        return [
+            op
+            for op in self.top.body.block.ops
+            if isinstance(op, memref.AllocOp) and directives.NAME in op.attributes
+        ]
+
+    def _tapped(self) -> tuple[tuple[str, Elements], ...]:
+        found = list[tuple[str, Elements]]()
+        for op in self._tap_memories():
+            name = directives.text(op.attributes, directives.NAME)
+            layout = directives.layout(op.attributes)
+            if name is None or layout is None:
+                raise FastmlError("a named memory has no layout", self.top)
+            found.append((name, layout))
+        return tuple(found)
+
+
+def _assemble(
+    before: Sequence[str],
+    heads: Sequence[str],
+    signature: str,
+    pragmas: Sequence[str],
+    lines: Sequence[str],
+    inside: bool,
+) -> list[str]:
+    """Put a definition together; empty pragmas are left out."""
+    given = [text for text in pragmas if text]
+    heads = [text for text in heads if text]
+    if inside:
+        return [*before, *heads, f"{signature} {{", *given, *lines, "}"]
+    return [*before, *heads, *given, f"{signature} {{", *lines, "}"]
+
+
+def _guarded(name: str, lines: Sequence[str]) -> str:
+    guard = f"FASTML_{name.upper().replace('.', '_')}"
+    return "\n".join([f"#ifndef {guard}", f"#define {guard}", "", *lines, "", "#endif", ""])
+
+
+def print_program(
+    module: ModuleOp,
+    flavour: Flavour,
+    interface: str = "wires",
+    fractions: Mapping[str, int] | None = None,
+) -> CppProgram:
+    """Print a module of the affine level.
+
+    ``fractions`` gives the bits after the point of the edges whose ports become fixed-point
+    numbers; the other ports hold integers.
+    """
+    return ProgramPrinter(module, flavour, interface, fractions).files()

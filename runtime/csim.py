@@ -1,0 +1,362 @@
+"""Run HLS C++ as plain C++: compiled by g++ against the real integer headers.
+
+A few lines of C beside the printed files give them an interface of 64-bit words, through
+which NumPy arrays go in and out: an element of more than 64 bits takes several words, the
+low one first. What C++ gives is values; cycles are what the schedule predicts.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from hashlib import blake2b
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.dialects.elements import Elements
+from fastml.runtime.host import Host, unknown_edge
+from fastml.runtime.levels import Level
+from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, narrow
+from fastml.runtime.verilator import cache_folder
+
+LIMB = 64
+CODE = Path(__file__).with_name("csim_sources")
+"""Folder of the C++ that is compiled beside a design."""
+FAST_BUILD = ("-O0", "-fno-exceptions")
+"""What builds soonest; the headers are slow to optimise."""
+FAST_RUN = ("-O2", "-fno-exceptions")
+"""What runs fastest."""
+_MAIN_HEADER = {"ap_types": "ap_int.h", "ac_types": "ac_int.h"}
+_WHEELS = {
+    "ap_types": (
+        ("da4ml", "codegen/hls/source/ap_types/include"),
+        ("alkaid", "codegen/hls/source/ap_types/include"),
+        ("hls4ml", "templates/vivado/ap_types"),
+    ),
+    "ac_types": (
+        ("da4ml", "codegen/hls/source/ac_types/include"),
+        ("alkaid", "codegen/hls/source/ac_types/include"),
+        ("hls4ml", "templates/catapult/ac_types/include"),
+    ),
+}
+"""Where installed packages keep the headers."""
+
+
+@dataclass(frozen=True)
+class CppPort:
+    """A port of the top function: an array of numbers."""
+
+    edge: str
+    name: str
+    type_name: str
+    is_output: bool
+    elements: Elements
+    fraction: int | None = None
+    """Bits after the point where the type is a fixed-point one, else ``None``."""
+
+    @property
+    def container(self) -> tuple[int, bool]:
+        """Width and sign of an element of the array."""
+        width, signed = self.elements.container
+        return max(width, 1), signed
+
+
+@dataclass(frozen=True)
+class CppTap:
+    """An edge between the stages: its layout, and when each element is there."""
+
+    elements: Elements
+    cycles: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CppDesign:
+    """C++ files, with what must be known to compile and to call them."""
+
+    flavour: str
+    library: str
+    """``ap_types`` or ``ac_types``."""
+    standard: str
+    flags: tuple[str, ...]
+    files: Mapping[str, str]
+    top: str
+    ports: tuple[CppPort, ...]
+    taps: Mapping[str, CppTap]
+    """By edge, in the order of their numbers."""
+    ii: int
+    latency: int
+
+    @property
+    def inputs(self) -> list[CppPort]:
+        """Ports that take numbers."""
+        return [port for port in self.ports if not port.is_output]
+
+    @property
+    def outputs(self) -> list[CppPort]:
+        """Ports that give numbers."""
+        return [port for port in self.ports if port.is_output]
+
+
+def find_headers(library: str, given: Path | None = None) -> Path:
+    """Return the folder of the headers of ``library``; ``FML-TOOL`` says how to get them."""
+    header = _MAIN_HEADER[library]
+    if given is not None:
+        for below in (".", "include", library, f"{library}/include"):
+            if (given / below / header).is_file():
+                return (given / below).resolve()
+        raise FastmlError(
+            f"does not hold '{header}'",
+            in_file(str(given)),
+            code="FML-TOOL",
+            hint=f"name the folder of {library}",
+        )
+    for package, below in _WHEELS[library]:
+        spec = find_spec(package)
+        for root in (spec.submodule_search_locations or ()) if spec is not None else ():
+            if (Path(root) / below / header).is_file():
+                return Path(root) / below
+    raise FastmlError(
+        f"the C++ headers of {library} ('{header}') are not installed",
+        in_file("csim"),
+        code="FML-TOOL",
+        hint="pip install 'fastmlc[hls]', or give their folder with --ap-types DIR",
+    )
+
+
+def limbs_of(values: Integers, width: int) -> NDArray[np.int64]:
+    """Return integers as words of 64 bits, the low one first: (..., elements * limbs)."""
+    limbs = -(-width // LIMB)
+    if limbs == 1 and values.dtype != object:
+        return np.ascontiguousarray(values, np.int64)
+    exact = values.astype(object)
+    mask, half = (1 << LIMB) - 1, 1 << (LIMB - 1)
+    parts = [(((exact >> (LIMB * k)) & mask) ^ half) - half for k in range(limbs)]
+    return np.ascontiguousarray(np.stack(parts, -1).astype(np.int64).reshape(len(values), -1))
+
+
+def integers_of(words: NDArray[np.int64], width: int, signed: bool) -> Integers:
+    """Invert :func:`limbs_of`, for a type of the given width and sign."""
+    limbs = -(-width // LIMB)
+    if limbs == 1 and (signed or width < LIMB):
+        return words
+    parts = words.reshape(len(words), -1, limbs).astype(object)
+    mask = (1 << LIMB) - 1
+    value = parts[:, :, -1] if signed else parts[:, :, -1] & mask
+    for k in range(limbs - 2, -1, -1):
+        value = (value << LIMB) | (parts[:, :, k] & mask)
+    return narrow(value)
+
+
+@cache
+def _compiler() -> tuple[str, str]:
+    """Return the C++ compiler and its version."""
+    found = os.environ.get("CXX") or "g++"
+    path = shutil.which(found)
+    if path is None:
+        raise FastmlError(
+            f"'{found}' is not installed",
+            in_file("csim"),
+            code="FML-TOOL",
+            hint="install g++, or name a C++ compiler in $CXX",
+        )
+    asked = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
+    return path, asked.stdout
+
+
+def _harness(design: CppDesign) -> str:
+    """Print the calls of the top function, frame by frame."""
+    lines = [f'#include "{design.top}.h"', "", 'extern "C" void fastml_run(']
+    lines += ["    int64_t frames, int64_t *const *ports, int64_t *const *taps) {"]
+    lines.append("  fastml_taps = taps;")
+    for k, port in enumerate(design.ports):
+        lines.append(f"  static {port.type_name} port{k}[{len(port.elements)}];")
+    lines.append("  for (int64_t frame = 0; frame < frames; ++frame) {")
+    lines.append("    fastml_frame = frame;")
+    lines += _transfers(design, outputs=False)
+    lines.append(f"    {design.top}({', '.join(f'port{k}' for k in range(len(design.ports)))});")
+    lines += _transfers(design, outputs=True)
+    return "\n".join([*lines, "  }", "}", ""])
+
+
+def _transfers(design: CppDesign, *, outputs: bool) -> list[str]:
+    call = "fastml_get_beat" if outputs else "fastml_put_beat"
+    return [
+        f"    {call}(port{k}, ports[{k}], frame);"
+        for k, port in enumerate(design.ports)
+        if port.is_output == outputs
+    ]
+
+
+def build_library(design: CppDesign, headers: Path, flags: Sequence[str] = FAST_BUILD) -> Path:
+    """Compile a design into a shared library, or find it in the cache."""
+    compiler, version = _compiler()
+    support = {
+        "fastml_taps.h": (CODE / f"{design.library}.h").read_text() + (CODE / "taps.h").read_text(),
+        "fastml_run.cpp": "int64_t *const *fastml_taps;\nint64_t fastml_frame;\n",
+    }
+    support["fastml_run.cpp"] = _harness(design).replace(
+        "\n\n", f"\n\n{support['fastml_run.cpp']}\n", 1
+    )
+    options = [
+        f"-std={design.standard}",
+        *flags,
+        *design.flags,
+        "-fPIC",
+        "-Wall",
+        "-Wextra",
+        '-DFASTML_TAP_HEADER="fastml_taps.h"',
+        "-isystem",
+        str(headers),
+    ]
+    key = blake2b(digest_size=16)
+    files = {**design.files, **support}
+    stamp = str((headers / _MAIN_HEADER[design.library]).stat().st_mtime_ns)
+    for text in (compiler, version, stamp, *options):
+        key.update(text.encode() + b"\0")
+    for name, text in files.items():
+        key.update(name.encode() + b"\0" + text.encode() + b"\0")
+    folder = cache_folder() / "csim"
+    folder.mkdir(parents=True, exist_ok=True)
+    library = folder / f"{key.hexdigest()}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            work = Path(name)
+            for file, text in files.items():
+                (work / file).write_text(text)
+            _compile(compiler, options, [n for n in files if n.endswith(".cpp")], work)
+            os.replace(work / "design.so", library)
+    return library
+
+
+def _compile(compiler: str, options: Sequence[str], sources: Sequence[str], work: Path) -> None:
+    def one(source: str) -> str:
+        target = f"{source}.o"
+        _command([compiler, *options, "-c", source, "-o", target], work)
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(one, sources))
+    _command([compiler, "-shared", *options, *objects, "-o", "design.so"], work)
+
+
+def _command(command: Sequence[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line]
+        reason = (lines or done.stderr.splitlines() or ["it gave no reason"])[0]
+        raise FastmlError(f"{command[0]} failed: {reason}", in_file("csim"), code="FML-TOOL")
+
+
+class CompiledDesign:
+    """A design in a shared library, called on arrays of integers."""
+
+    def __init__(self, design: CppDesign, library: Path):
+        self.design = design
+        self._run: Any = ctypes.CDLL(str(library)).fastml_run
+        self._run.restype = None
+        self._run.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+
+    def __call__(
+        self, beats: Mapping[str, Integers], taps: Sequence[str] = ()
+    ) -> tuple[dict[str, Integers], dict[str, Integers]]:
+        """Return outputs and tapped edges, by edge, of the frames of ``beats``."""
+        design = self.design
+        frames = len(next(iter(beats.values()), np.zeros((1, 0))))
+        words = list[NDArray[np.int64]]()
+        for port in design.ports:
+            width = port.container[0]
+            if port.is_output:
+                limbs = len(port.elements) * -(-width // LIMB)
+                words.append(np.zeros((frames, limbs), np.int64))
+            else:
+                words.append(limbs_of(beats[port.edge], width))
+        tapped = dict[str, NDArray[np.int64]]()
+        for edge in taps:
+            if edge in design.taps:
+                elements = design.taps[edge].elements
+                limbs = -(-max(elements.container[0], 1) // LIMB)
+                tapped[edge] = np.zeros((frames, len(elements) * limbs), np.int64)
+        self._run(frames, _pointers(words), _pointers([tapped.get(edge) for edge in design.taps]))
+        outputs = {
+            port.edge: integers_of(array, *port.container)
+            for port, array in zip(design.ports, words, strict=True)
+            if port.is_output
+        }
+        found = dict[str, Integers]()
+        for edge in taps:
+            if edge in tapped:
+                width, signed = design.taps[edge].elements.container
+                found[edge] = integers_of(tapped[edge], max(width, 1), signed)
+            else:
+                found[edge] = outputs[edge] if edge in outputs else beats[edge]
+        return outputs, found
+
+
+def _pointers(arrays: Sequence[NDArray[np.int64] | None]) -> Any:
+    addresses = [None if array is None else array.ctypes.data for array in arrays]
+    return (ctypes.c_void_p * max(len(addresses), 1))(*addresses)
+
+
+@dataclass
+class CsimLevel(Level):
+    """The printed C++, compiled and called; its cycles are those of the schedule."""
+
+    design: CppDesign
+    host: Host | None
+    headers: Path | None = None
+    """Where the integer headers are, if not in an installed package."""
+    flags: Sequence[str] = FAST_BUILD
+    _built: CompiledDesign | None = field(default=None, repr=False)
+    name = "csim"
+
+    @property
+    def time(self) -> tuple[int, int] | None:
+        """What the schedule says."""
+        return self.design.ii, self.design.latency
+
+    @property
+    def input_edges(self) -> list[str]:
+        """The edges of the input ports."""
+        return [port.edge for port in self.design.inputs]
+
+    def build(self) -> CompiledDesign:
+        """Compile, once."""
+        if self._built is None:
+            headers = find_headers(self.design.library, self.headers)
+            library = build_library(self.design, headers, self.flags)
+            self._built = CompiledDesign(self.design, library)
+        return self._built
+
+    def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
+        """Call the top function on every frame."""
+        design = self.design
+        ports = {port.edge: port.elements for port in design.ports}
+        for name in taps:
+            if name not in ports and name not in design.taps:
+                raise unknown_edge(name, {**ports, **design.taps})
+        for name in stimulus.beats:
+            if name not in self.input_edges:
+                raise FastmlError("is no input of the design", in_file(name), code="FML-STIMULUS")
+        outputs, tapped = self.build()(stimulus.beats, taps)
+        offers = stimulus.offer_cycles(design.ii)[:, np.newaxis]
+        inputs = set(self.input_edges)
+        signals = dict[str, Signal]()
+        for name, values in tapped.items():
+            late = design.taps[name].cycles if name in design.taps else None
+            if late is None:
+                late = (0 if name in inputs else design.latency,) * values.shape[1]
+            signals[name] = Signal(values, offers + np.array(late, np.int64))
+        return Trace(
+            {edge: Signal(values, offers + design.latency) for edge, values in outputs.items()},
+            signals,
+        )

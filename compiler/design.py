@@ -1,11 +1,11 @@
 """The Python API: a model compiled, to be executed at every level, verified and written."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from fastml.runtime import execute as execution
 from fastml.runtime.clocked_levels import HardwareLevel, RtlLevel
 from fastml.runtime.levels import Level, NetworkLevel, open_level
 from fastml.runtime.qflow import graph_of
+
+if TYPE_CHECKING:
+    from fastml.runtime.csim import CsimLevel, Emulator
 
 Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = Mapping[str, Tensor]
@@ -95,12 +98,14 @@ class Design:
         options: BuildOptions | None = None,
         *,
         rtl: Callable[[], RtlLevel] | None = None,
+        csim: "Callable[[], CsimLevel] | None" = None,
         lower: bool = True,
     ):
         self.name = name
         self.options = options or BuildOptions()
         self._sources = dict(sources)
         self._rtl = rtl
+        self._csim = csim
         self._lower = lower
         self._modules = dict[str, ModuleOp]()
         self._levels = dict[str, Level]()
@@ -126,9 +131,6 @@ class Design:
 
     def _unknown(self, level: str) -> FastmlError:
         hint = f"it has {', '.join(self.levels)}"
-        if level == "csim":
-            what = "level 'csim' is not available yet"
-            return FastmlError(what, in_file(self.name), code="FML-OPTION", hint=hint)
         return FastmlError(
             f"there is no level '{level}'", in_file(self.name), code="FML-USAGE", hint=hint
         )
@@ -172,6 +174,8 @@ class Design:
         if name not in self._levels:
             if name == "rtl" and "rtl" in self.levels:
                 self._levels[name] = self._rtl() if self._rtl is not None else self._emit()
+            elif name == "csim":
+                self._levels[name] = self._open_csim()
             else:
                 self._levels[name] = open_level(name, self.module(name))
         return self._levels[name]
@@ -204,6 +208,28 @@ class Design:
         files = emit_systemverilog(hardware.module)
         self.runner.lap("(emit SystemVerilog)")
         return RtlLevel(files, hardware.pinout, hardware.host)
+
+    def _open_csim(self) -> "CsimLevel":
+        from fastml.compiler.hls import open_csim
+
+        if self._csim is not None:
+            return self._csim()
+        if "affine" not in self.levels:
+            raise self._unknown("csim")
+        return open_csim(self)
+
+    @property
+    def csim(self) -> "CsimLevel":
+        """The HLS C++, with what must be known to call it."""
+        level = self.level("csim")
+        assert level.name == "csim"
+        return cast("CsimLevel", level)
+
+    def build_csim(self) -> "Emulator":
+        """Compile the HLS C++ for speed; return it as a function on real inputs."""
+        from fastml.runtime.csim import FAST_RUN, Emulator
+
+        return Emulator(replace(self.csim, flags=FAST_RUN), self.by_name)
 
     @cached_property
     def graph(self) -> GraphOp:
@@ -347,9 +373,9 @@ def from_model(path: Path, options: BuildOptions) -> Design:
     return design
 
 
-def from_file(path: Path) -> Design:
+def from_file(path: Path, options: BuildOptions | None = None) -> Design:
     """Return the design that one ``.mlir`` file holds: a single level, executed as it is."""
     from fastml.compiler.pipelines import level_of
 
     module = read_module(path)
-    return Design(path.name, {level_of(module): lambda: module}, lower=False)
+    return Design(path.name, {level_of(module): lambda: module}, options, lower=False)

@@ -5,6 +5,7 @@ else, and whatever is not known or not built yet is an error.
 """
 
 import difflib
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,18 @@ class BuildOptions:
     """Contract: cycles between two frames."""
     optimise: int = 1
     """Optimisation level: how long to search for fewer adders."""
+    hls: str = "vitis"
+    """Flavour of HLS C++."""
+    hls_ports: str = "int"
+    """Types of the ports of the C++: ``int``, or ``fixed`` for fixed-point numbers."""
+    hls_interface: str = "wires"
+    """Interface of the C++: ``wires``, ``axis`` or ``axilite``."""
+    hls_part: str | None = None
+    """Device that the scripts name."""
+    hls_uncertainty: str = "12.5%"
+    """Clock uncertainty in the scripts: a share of the period, or ns."""
+    ap_types: str | None = None
+    """Folder of the integer headers, where no installed package has them."""
     print_ir_after_all: bool = False
     timing: bool = False
     verify_each: bool = False
@@ -117,6 +130,38 @@ def _read_optimise(value: object, where: str) -> object:
     return int(str(value))
 
 
+def _read_flavour(value: object, where: str) -> object:
+    from fastml.compiler.emit.hls.flavours import FLAVOURS
+
+    if value not in FLAVOURS:
+        raise usage_error(where, f"'{value}' is no flavour", f"choose from {', '.join(FLAVOURS)}")
+    return value
+
+
+def _one_of(*known: str) -> Callable[[object, str], object]:
+    def read(value: object, where: str) -> object:
+        if value not in known:
+            raise usage_error(where, f"'{value}' is not known", f"choose from {', '.join(known)}")
+        return value
+
+    return read
+
+
+def _matching(pattern: str, what: str) -> Callable[[object, str], object]:
+    def read(value: object, where: str) -> object:
+        if re.fullmatch(pattern, str(value), re.ASCII) is None:
+            raise usage_error(where, f"'{value}' is not {what}")
+        return str(value)
+
+    return read
+
+
+def _read_path(value: object, where: str) -> object:
+    if not isinstance(value, str) or not value:
+        raise usage_error(where, "is not a folder")
+    return value
+
+
 def _read_flag(value: object, where: str) -> object:
     if not isinstance(value, bool):
         raise usage_error(where, f"'{value}' is not true or false")
@@ -163,7 +208,24 @@ OPTIONS: dict[str, Option] = {
     "max-bram": Option("N", "not available yet", _read_never),
     "max-lut": Option("N", "not available yet", _read_never),
     "target": Option("NAME", "not available yet", _read_never),
-    "hls": Option("FLAVOUR", "not available yet", _read_never),
+    "hls": Option(
+        "FLAVOUR", "HLS C++ for vitis (default), vivado, oneapi, catapult", _read_flavour
+    ),
+    "hls-ports": Option(
+        "KIND", "types of its ports: int (default) or fixed", _one_of("int", "fixed")
+    ),
+    "hls-interface": Option(
+        "KIND", "wires (default), axis or axilite", _one_of("wires", "axis", "axilite")
+    ),
+    "hls-part": Option(
+        "PART", "device that its scripts name", _matching(r"[A-Za-z0-9._-]{1,64}", "a device")
+    ),
+    "hls-uncertainty": Option(
+        "U",
+        "clock uncertainty in its scripts: 12.5%% (default), or ns such as 0.6",
+        _matching(r"[0-9]{1,3}(\.[0-9]{1,6})?%?", "a clock uncertainty"),
+    ),
+    "ap-types": Option("DIR", "folder of ap_int.h or ac_int.h, for level csim", _read_path),
     "optimise": Option(
         "LEVEL", "-O0 to -O3: how long to search for fewer adders (default -O1)", _read_optimise
     ),

@@ -23,8 +23,11 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
 from fastml.compiler.emit.testbench import emit_testbench
+from fastml.compiler.hls import FOLDER as HLS
+from fastml.compiler.hls import STATUS, describe_hls, read_hls
 from fastml.compiler.manifest import build_manifest, host_from, pinout_from
 from fastml.compiler.modules import SIDECAR, read_module, read_text, render_module
+from fastml.compiler.options import BuildOptions
 from fastml.compiler.pipelines import LEVELS
 from fastml.compiler.report import build_report
 from fastml.compiler.support.diagnostics import FastmlError, in_file
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 REPORT = "report.json"
 MAX_JSON_BYTES = 1 << 28
-EMIT = (*LEVELS, "sv")
+EMIT = (*LEVELS, "sv", "hls")
 """What a build can go down to."""
 TESTBENCH_FRAMES = 64
 
@@ -51,8 +54,6 @@ def write_project(design: "Design", folder: Path, emit: str = "sv") -> None:
     Everything is computed before the first file is written, and the folder takes its name
     when it is complete.
     """
-    if emit == "hls":
-        raise FastmlError("'hls' is not available yet", in_file("--emit"), code="FML-OPTION")
     if emit not in EMIT:
         raise FastmlError(
             f"'{emit}' cannot be emitted",
@@ -69,7 +70,8 @@ def write_project(design: "Design", folder: Path, emit: str = "sv") -> None:
 
 def render_project(design: "Design", emit: str) -> dict[str, bytes]:
     """Return the content of every file by its path in the project."""
-    levels = LEVELS[: EMIT.index(emit) + 1]
+    last = "affine" if emit == "hls" else emit
+    levels = LEVELS[: EMIT.index(last) + 1]
     if len(levels) > 1:
         design.schedule()  # which the network's text tells
     blobs = dict[str, NDArray[np.generic]]()
@@ -84,6 +86,10 @@ def render_project(design: "Design", emit: str) -> dict[str, bytes]:
         for name, text in design.rtl.files.items():
             files[f"rtl/{name}"] = text.encode()
         files |= _testbench(design)
+    if emit == "hls":
+        from fastml.compiler.emit.hls.project_files import render_hls
+
+        files |= {f"{HLS}/{name}": content for name, content in render_hls(design).items()}
     if blobs:
         archive = BytesIO()
         save_arrays(archive, dict(sorted(blobs.items())))
@@ -91,8 +97,13 @@ def render_project(design: "Design", emit: str) -> dict[str, bytes]:
     if len(levels) > 1:
         pinout = design.rtl.pinout if emit == "sv" else None
         names = [name.removeprefix("rtl/") for name in files if name.startswith("rtl/")]
-        files[MANIFEST] = _json(build_manifest(design, pinout, names))
-        files[REPORT] = _json(build_report(design, area="hw" in levels))
+        manifest = build_manifest(design, pinout, names)
+        report = build_report(design, area="hw" in levels)
+        if emit == "hls":
+            manifest["hls"] = describe_hls(design.csim.design)
+            report["hls"] = {"flavour": design.options.hls, "status": STATUS}
+        files[MANIFEST] = _json(manifest)
+        files[REPORT] = _json(report)
     return files
 
 
@@ -162,7 +173,7 @@ def place_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_project(folder: Path) -> "Design":
+def read_project(folder: Path, options: BuildOptions | None = None) -> "Design":
     """Return the design of a project; each level executes its own file and nothing else."""
     from fastml.compiler.design import Design
 
@@ -180,9 +191,13 @@ def read_project(folder: Path) -> "Design":
     paths = {level: folder / "ir" / f"{level}.mlir" for level in LEVELS}
     sources = {level: reader(path) for level, path in paths.items() if path.is_file()}
     has_rtl = (folder / "rtl").is_dir()
+    has_hls = (folder / HLS).is_dir()
+    given = options or BuildOptions()
     return Design(
         folder.name,
         sources,
+        given,
+        csim=(lambda: read_hls(folder, given)) if has_hls else None,
         rtl=(lambda: read_rtl(folder)) if has_rtl else None,
         lower=False,
     )

@@ -218,7 +218,7 @@ def _layout(values: Sequence[SSAValue]) -> Elements:
 
 
 def _width(value: SSAValue) -> int:
-    assert isinstance(value.type, IntegerType)
+    assert isa(value.type, IntegerType)
     return value.type.width.data
 
 
@@ -288,13 +288,15 @@ class _Splitter:
         """Where the caller keeps the values of the parts."""
         self.layouts = dict[SSAValue, Elements]()
         described = directives.argument_attributes(function)
-        self.described = dict(zip(function.args, described, strict=True))
+        self.described = dict[SSAValue, Mapping[str, Attribute]](
+            zip(function.args, described, strict=True)
+        )
 
     def rebuild(self, stores: Sequence[affine.StoreOp], parts: Sequence[_Part]) -> None:
         """Replace the body."""
         old = self.function.body.block
         new = Block(arg_types=[argument.type for argument in old.args])
-        mine = dict(zip(old.args, new.args, strict=True))
+        mine = dict[SSAValue, SSAValue](zip(old.args, new.args, strict=True))
         for number, part in enumerate(parts):
             self._call(part, f"{self.function.sym_name.data}_part{number}", new, mine)
 

@@ -14,7 +14,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--emit",
         metavar="KIND",
         default="sv",
-        help="how far to go: fastml, qflow, affine, hw or sv (the default); hls: not available yet",
+        help="how far to go: fastml, qflow, affine, hls, hw or sv (the default)",
     )
     add_build_options(parser)
 

@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--level",
         metavar="LEVEL",
-        help="fastml, qflow, affine, hw or rtl (an IR file: its own); csim: not available yet",
+        help="fastml, qflow, affine, hw, rtl or csim (an IR file: its own)",
     )
     parser.add_argument("--input", metavar="X", type=Path, required=True, help=".npy or .npz")
     parser.add_argument("--output", metavar="Y", type=Path, help=".npy or .npz")

@@ -32,9 +32,11 @@ def open_source(args: Namespace) -> "Design":
     built = source.is_dir() or source.suffix == ".mlir"
     if not built:
         return from_model(source, options)
-    spare = set(given_options(args)) - {"timing", "verify-each", "print-ir-after-all"}
+    spare = set(given_options(args)) - {"timing", "verify-each", "print-ir-after-all", "ap-types"}
+    if not source.is_dir():  # C++ is printed from the IR
+        spare -= {name for name in spare if name.startswith("hls")}
     if args.config is not None:
         spare.add("config")
     if spare:
         raise usage_error(f"--{min(spare)}", f"has no effect on '{source}', which is built already")
-    return read_project(source) if source.is_dir() else from_file(source)
+    return read_project(source, options) if source.is_dir() else from_file(source, options)

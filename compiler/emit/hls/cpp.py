@@ -4,7 +4,7 @@ A function of the IR is a function of C++, a memref an array, a loop a loop, a d
 pragma. Types are exactly as wide as the IR's; see ``values.py`` for how they are read.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,7 +27,7 @@ from xdsl.ir.affine import (
 )
 from xdsl.utils.hints import isa
 
-from fastml.compiler.emit.hls.flavours import Flavour
+from fastml.compiler.emit.hls.flavours import Flavour, Types
 from fastml.compiler.emit.hls.values import (
     Expr,
     as_signed,
@@ -45,7 +45,7 @@ from fastml.compiler.support.names import Namer
 from fastml.dialects import directives
 from fastml.dialects.elements import Elements
 
-_MODULAR = {
+_MODULAR: Mapping[type[Operation], str] = {
     arith.AddiOp: "+",
     arith.SubiOp: "-",
     arith.MuliOp: "*",
@@ -54,7 +54,7 @@ _MODULAR = {
     arith.XOrIOp: "^",
 }
 _COMPARE = ("==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">=")
-_EXTREMES = {
+_EXTREMES: Mapping[type[Operation], tuple[str, Callable[[Types, Expr, int], Expr]]] = {
     arith.MinSIOp: ("<", as_signed),
     arith.MaxSIOp: (">", as_signed),
     arith.MinUIOp: ("<", as_unsigned),
@@ -88,7 +88,7 @@ def array_type(type_: Attribute, attributes: Mapping[str, Attribute]) -> tuple[i
     """Return width and sign of the elements of a memref, as its layout says."""
     assert isa(type_, MemRefType)
     element = type_.element_type
-    if not isinstance(element, IntegerType) or not type_.has_static_shape():
+    if not isa(element, IntegerType) or not type_.has_static_shape():
         raise ValueError(f"'{type_}' is not a static memref of integers")
     text = directives.text(attributes, directives.ELEMENTS)
     signed = True if text is None else Elements.parse(text).container[1]
@@ -164,7 +164,7 @@ class FunctionPrinter:
         self.lines.append(f"{'  ' * self.depth}{text}" if text[0] != "#" else text)
 
     @contextmanager
-    def braces(self, head: str) -> Iterator[None]:
+    def braces(self, head: str) -> Generator[None]:
         """Print what is appended inside as a block."""
         self.line(head + " {")
         self.depth += 1
@@ -191,7 +191,7 @@ class FunctionPrinter:
     def operation(self, op: Operation) -> None:
         """Print one operation."""
         for result in op.results:
-            if isinstance(result.type, IntegerType) and width_of(result) > self.flavour.max_width:
+            if isa(result.type, IntegerType) and width_of(result) > self.flavour.max_width:
                 raise self.too_wide(width_of(result), op)
         if op.results and any(isinstance(v.type, IndexType) for v in (*op.results, *op.operands)):
             if op.name.startswith("arith."):
@@ -456,7 +456,7 @@ class FunctionPrinter:
         name, definition = self.symbols.roms[op.name_.string_value()]
         type_ = definition.type
         assert isa(type_, MemRefType)
-        assert isinstance(type_.element_type, IntegerType)
+        assert isa(type_.element_type, IntegerType)
         width = type_.element_type.width.data
         self.arrays[op.memref] = Array(name, width, True, type_.get_shape())
 
@@ -535,7 +535,7 @@ class FunctionPrinter:
             self.exprs[result] = Expr(name, width, signed)
             variables.append(self.exprs[result])
         set_ = op.condition.data
-        map_ = AffineMap(set_.num_dims, set_.num_syms, ())
+        map_ = AffineMap(set_.num_dims, set_.num_symbols, ())
         tests = list[str]()
         for constraint in set_.constraints:
             left, right = (

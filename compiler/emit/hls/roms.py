@@ -22,13 +22,13 @@ def print_rom(name: str, definition: memref.GlobalOp, flavour: Flavour) -> list[
     assert isa(type_, MemRefType)
     if not isinstance(initial, DenseIntOrFPElementsAttr) or definition.constant is None:
         raise FastmlError("a memory without constant contents cannot be printed", definition)
-    if not isinstance(type_.element_type, IntegerType):
+    if not isa(type_.element_type, IntegerType):
         raise FastmlError("is not a memory of integers", definition)
     width = type_.element_type.width.data
     half = 1 << (width - 1)
     shape = type_.get_shape()
     count = type_.element_count()
-    numbers = [int(word) for word in initial.get_values()]
+    numbers = [word for word in initial.get_values() if isinstance(word, int)]
     numbers = numbers * count if len(numbers) == 1 else numbers
     words = [((word + half) & (2 * half - 1)) - half for word in numbers]
     builtin = next((w for w in (8, 16, 32, 64) if w >= width), None)

@@ -9,8 +9,9 @@ reading, not an operation, and a cast is printed only where the reading matters.
 from dataclasses import dataclass
 
 from xdsl.dialects import arith
-from xdsl.dialects.builtin import IntegerType
+from xdsl.dialects.builtin import IntegerAttr, IntegerType
 from xdsl.ir import Operation, SSAValue
+from xdsl.utils.hints import isa
 
 from fastml.compiler.emit.hls.flavours import Types
 
@@ -38,7 +39,7 @@ class Expr:
 
 def width_of(value: SSAValue) -> int:
     """Return the bits of an integer value."""
-    assert isinstance(value.type, IntegerType)
+    assert isa(value.type, IntegerType)
     return value.type.width.data
 
 
@@ -64,13 +65,12 @@ def as_unsigned(types: Types, expr: Expr, width: int) -> Expr:
 def constant_of(op: Operation) -> int:
     """Return the two's complement reading of a constant."""
     assert isinstance(op, arith.ConstantOp)
-    value = getattr(op.value, "value").data  # noqa: B009
-    assert isinstance(value, int)
-    if not isinstance(op.result.type, IntegerType):
+    assert isa(op.value, IntegerAttr)
+    value = op.value.value.data
+    if not isa(op.result.type, IntegerType):
         return value
-    width = op.result.type.width.data
-    half = 1 << (width - 1)
-    return ((value + half) & ((1 << width) - 1)) - half
+    half = 1 << (op.result.type.width.data - 1)
+    return ((value + half) & (2 * half - 1)) - half
 
 
 def plain(value: int) -> str | None:

@@ -1,0 +1,138 @@
+"""HLS C++ of a design: printed, executed, written into its project and read back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastml.compiler.emit.hls.build import build_program, design_of, fixed_ports
+from fastml.compiler.emit.hls.flavours import flavour_of
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.dialects.elements import Elements
+from fastml.runtime.csim import CppDesign, CppPort, CppTap, CsimLevel
+from fastml.runtime.levels import host_of
+
+if TYPE_CHECKING:
+    from fastml.compiler.design import Design
+    from fastml.compiler.options import BuildOptions
+
+FOLDER = "hls"
+STATUS = "emitted, not synthesised"
+"""What is claimed of C++ that no vendor's tool has run on."""
+
+
+def headers_of(options: "BuildOptions") -> Path | None:
+    """Return the folder of the integer headers, if the user names one."""
+    return None if options.ap_types is None else Path(options.ap_types)
+
+
+def emit_hls(design: "Design") -> CppDesign:
+    """Print the C++ of a design, in the flavour that its options ask for."""
+    options = design.options
+    flavour = flavour_of(options.hls)
+    if options.hls_interface not in flavour.interfaces:
+        raise FastmlError(
+            f"{flavour.tool} has no interface '{options.hls_interface}' here",
+            in_file("--hls-interface"),
+            code="FML-OPTION",
+            hint=f"choose from {', '.join(flavour.interfaces)}",
+        )
+    module = design.module("affine")
+    fractions = fixed_ports(host_of(module)) if options.hls_ports == "fixed" else {}
+    program = build_program(module, flavour, options.hls_interface, fractions)
+    return design_of(program, module)
+
+
+def open_csim(design: "Design") -> CsimLevel:
+    """Return the C++ of a design, ready to be executed."""
+    printed = emit_hls(design)
+    design.runner.lap("(emit HLS C++)")
+    return CsimLevel(printed, host_of(design.module("affine")), headers_of(design.options))
+
+
+# --- manifest --------------------------------------------------------------------------
+
+
+def describe_hls(printed: CppDesign) -> dict[str, Any]:
+    """Return what the manifest says of the C++."""
+    return {
+        "flavour": printed.flavour,
+        "status": STATUS,
+        "top": printed.top,
+        "library": printed.library,
+        "standard": printed.standard,
+        "flags": list(printed.flags),
+        "files": list(printed.files),
+        "ii": printed.ii,
+        "latency_cycles": printed.latency,
+        "ports": [
+            {
+                "name": port.edge,
+                "port": port.name,
+                "type": port.type_name,
+                "direction": "out" if port.is_output else "in",
+                "elements": str(port.elements),
+                "fraction_bits": port.fraction,
+            }
+            for port in printed.ports
+        ],
+        "taps": {
+            edge: {"elements": str(tap.elements), "cycles": list(tap.cycles)}
+            for edge, tap in printed.taps.items()
+        },
+    }
+
+
+def described_design(entry: dict[str, Any], files: dict[str, str]) -> CppDesign:
+    """Invert :func:`describe_hls`; ``KeyError``, ``TypeError`` or ``ValueError`` if malformed."""
+    flavour = flavour_of(str(entry["flavour"]))
+    ports = tuple(
+        CppPort(
+            str(port["name"]),
+            str(port["port"]),
+            str(port["type"]),
+            port["direction"] == "out",
+            Elements.parse(str(port["elements"])),
+            None if port["fraction_bits"] is None else int(port["fraction_bits"]),
+        )
+        for port in entry["ports"]
+    )
+    taps = dict[str, CppTap]()
+    for edge, tap in entry["taps"].items():
+        cycles = tuple(int(cycle) for cycle in tap["cycles"])
+        elements = Elements.parse(str(tap["elements"]))
+        if len(cycles) != len(elements):
+            raise ValueError(f"tap '{edge}' needs one cycle for each element")
+        taps[edge] = CppTap(elements, cycles)
+    return CppDesign(
+        flavour.name,
+        flavour.types.library,
+        flavour.standard,
+        flavour.compiler_flags,
+        files,
+        str(entry["top"]),
+        ports,
+        taps,
+        int(entry["ii"]),
+        int(entry["latency_cycles"]),
+    )
+
+
+def read_hls(folder: Path, options: "BuildOptions") -> CsimLevel:
+    """Return the C++ of a project; the manifest says how to call it."""
+    from fastml.compiler.manifest import host_from
+    from fastml.compiler.modules import read_text
+    from fastml.compiler.project import MANIFEST, MAX_JSON_BYTES, read_json
+
+    path = folder / MANIFEST
+    manifest = read_json(path)
+    try:
+        entry = manifest["hls"]
+        files = dict[str, str]()
+        for name in map(str, entry["files"]):
+            if Path(name).name != name:
+                raise ValueError(f"'{name}' is outside {FOLDER}/")
+            files[name] = read_text(folder / FOLDER / name, MAX_JSON_BYTES)
+        printed = described_design(entry, files)
+        host = host_from(manifest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FastmlError(f"malformed: {error!r}", in_file(str(path)), code="FML-FILE") from error
+    return CsimLevel(printed, host, headers_of(options))

@@ -25,6 +25,13 @@ from fastml.dialects.grid import QuantisedType
 from fastml.runtime.network_plan import frame_shape, run
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, narrow
 
+FARTHEST = np.finfo(np.float32).max
+_HINTS = {
+    "grid": "--quantize-input rounds and saturates",
+    "float32": "give the model's own numbers: convert the array to float32",
+}
+"""What helps, by a word of the problem."""
+
 
 @dataclass(frozen=True)
 class Edge:
@@ -155,13 +162,18 @@ def encode(
 
 
 def _encode(name: str, value: SSAValue, given: NDArray[Any], quantize_input: bool) -> Array:
-    real = np.asarray(given, np.float32)
+    with np.errstate(over="ignore"):
+        real = np.asarray(given, np.float32)
     if given.dtype != np.float32 and not quantize_input:
-        _require(name, given, real.astype(given.dtype) == given, "is not a float32 number")
-    _require(name, given, np.isfinite(real), "is not finite")
+        _require(name, given, _is_float32(given, real), "is not a float32 number")
     element = element_type(value)
-    if not isinstance(element, QuantisedType):
+    quantised = isinstance(element, QuantisedType)
+    finite = ~np.isnan(real) if quantize_input and quantised else np.isfinite(real)
+    _require(name, given, finite, "is not finite")
+    if not quantised:
         return real
+    if quantize_input:
+        real = np.clip(real, -FARTHEST, FARTHEST)  # an infinity saturates, too
     raw, exact = element.encode(real[:, None] if shape_of(value)[:1] == (1,) else real)
     if not quantize_input:
         problem = f"is not on the grid of {element}, or out of its range"
@@ -169,12 +181,23 @@ def _encode(name: str, value: SSAValue, given: NDArray[Any], quantize_input: boo
     return raw.reshape(given.shape)
 
 
+def _is_float32(given: NDArray[Any], real: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where ``real`` is the number that was given, and not a rounded one."""
+    if given.dtype.kind == "b":
+        return np.ones(given.shape, np.bool_)
+    if given.dtype.kind == "f":
+        return np.asarray(real.astype(given.dtype) == given)
+    inside = real < np.float32(2.0 ** (8 * given.dtype.itemsize - (given.dtype.kind == "i")))
+    back = np.where(inside, real, np.float32(0)).astype(given.dtype)
+    return np.asarray(inside & (back == given))
+
+
 def _require(name: str, given: NDArray[Any], good: NDArray[np.bool_], problem: str) -> None:
     if good.all():
         return
     where = np.argwhere(~good)[0].tolist()
     index = "".join(f"[{i}]" for i in where)
-    hint = "--quantize-input rounds and saturates" if "grid" in problem else None
+    hint = next((hint for key, hint in _HINTS.items() if key in problem), None)
     message = f"element {index}, {given[tuple(where)]}, {problem}"
     raise FastmlError(message, in_file(f"input '{name}'"), code="FML-INPUT", hint=hint)
 

@@ -199,7 +199,12 @@ fastml.network @real ["x"] -> ["y"] {
         (np.array([[0, 0, np.nan]], np.float32), "is not finite"),
         (np.array([[0, 0]], np.float32), r"has shape \(1, 2\), not \(frames, 3\)"),
         (np.array([["a", "b", "c"]]), "holds elements of type"),
-        (np.array([[0, 0, 0.1]], np.float64), "is not a float32 number"),
+        (np.array([[0, 0, 0.1]], np.float64), "is not a float32 number; fix: .*to float32"),
+        (np.array([[0, 0, 1e300]], np.float64), "is not a float32 number"),
+        (np.array([[0, 0, 2**64 - 1]], np.uint64), "is not a float32 number"),
+        (np.array([[0, 0, 2**63 - 1]], np.int64), "is not a float32 number"),
+        (np.array([[0, 0, 2**63]], np.uint64), "is not on the grid"),
+        (np.array([[0, 0, -(2**63)]], np.int64), "is not on the grid"),
     ],
 )
 def test_inputs_that_do_not_fit(x: Array, why: str):
@@ -218,10 +223,16 @@ def test_inputs_by_name():
 
 
 def test_quantize_input_rounds_and_saturates():
-    x = np.array([[0.5, 1.5, 1000.0]], np.float32)
-    tap = evaluate(dense(8, 8, 17), {"x": x}, ["x"], quantize_input=True).taps["x"]
-    assert tap.raw is not None
-    assert tap.raw.tolist() == [[0, 2, 127]]
+    x = np.array([[0.5, 1.5, 1000.0], [np.inf, -np.inf, -1000]], np.float32)
+    for width in (8, 70):
+        tap = evaluate(dense(width, 8, width + 9), {"x": x}, ["x"], quantize_input=True).taps["x"]
+        assert tap.raw is not None
+        low, high = -(1 << (width - 1)), (1 << (width - 1)) - 1
+        far = int(np.finfo(np.float32).max)
+        expected = [[0, 2, min(1000, high)], [min(far, high), max(-far, low), max(-1000, low)]]
+        assert tap.raw.tolist() == expected
+    with pytest.raises(FastmlError, match="is not finite"):
+        evaluate(dense(8, 8, 17), {"x": x * np.float32(np.nan)}, quantize_input=True)
 
 
 # -- time ----------------------------------------------------------------------------------

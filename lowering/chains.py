@@ -52,11 +52,11 @@ class Piece:
         """
         with np.errstate(all="ignore"):
             value = self._grid.decode(raw)
-        _check_finite(value)
+        _check_finite(value, "decoding its integers")
         for step in self.steps:
             operands = [value if c is None else c for c in step.operands]
             value = reference.evaluate(step.name, operands, step.attributes)
-            _check_finite(value)
+            _check_finite(value, step.name)
         return value
 
     @cached_property
@@ -75,9 +75,11 @@ class Piece:
         return total.astype(np.int8)
 
 
-def _check_finite(value: NDArray[np.float32]) -> None:
+def _check_finite(value: NDArray[np.float32], where: str) -> None:
+    if np.any(np.isnan(value)):
+        raise FloatingPointError(f"'{where}', which gives NaN")
     if not np.all(np.isfinite(value)):
-        raise FloatingPointError("a result overflows fp32")
+        raise FloatingPointError(f"'{where}', which gives an infinity in fp32")
 
 
 def _remap(pieces: list[Piece], size: int, index: NDArray[np.int64]) -> list[Piece]:

@@ -104,8 +104,8 @@ class QuantiserLowering:
             ) from None
         except OverflowError as error:
             raise self._error(f"has {error}") from None
-        except FloatingPointError:
-            raise self._error("follows operations that overflow fp32") from None
+        except FloatingPointError as error:
+            raise self._error(f"follows {error}") from None
 
     def _error(self, problem: str, hint: str | None = None) -> FastmlError:
         message = f"quantiser '{self.op.edge_name}' {problem}"
@@ -137,7 +137,7 @@ class QuantiserLowering:
 def raw_function(piece: Piece, op: Quantiser) -> Function:
     """Return the function from raw integers of the source to raw integers of the result.
 
-    Raises ``FloatingPointError`` where an intermediate result overflows fp32.
+    Raises ``FloatingPointError`` where an intermediate result is not finite.
     """
     grid = grid_of(op.result).reindex(shape_of(op.result), piece.positions)
 
@@ -164,7 +164,7 @@ def quantise_raw(real: NDArray[np.float32], grid: QuantisedType, op: fastml.Quan
         return np.clip((real >= 0).astype(np.int64), low, high)
     scale, zero = fp32_scale(grid), to_float32(integer_array(-grid.shift))
     if not np.all(np.isfinite(scale) & (scale > 0)):
-        raise FloatingPointError
+        raise FloatingPointError("a scale that fp32 does not have")
     with np.errstate(over="ignore"):
         found = reference.quantise(real, scale, zero, low, high, op.rounding.data)
     integers = found.astype(np.int64)

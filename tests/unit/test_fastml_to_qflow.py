@@ -532,10 +532,12 @@ def test_exact_cast_that_is_not_exact():
 @pytest.mark.parametrize(
     ("operation", "value", "message"),
     [
-        (fastml.DivOp, 0.0, "overflow fp32"),
-        (fastml.MulOp, np.inf, "overflow fp32"),
-        (fastml.MulOp, 3e38, "overflow fp32"),
-        (fastml.AddOp, np.nan, "overflow fp32"),
+        (fastml.AddOp, np.inf, "'fastml.add', which gives an infinity"),
+        (fastml.MulOp, 3e38, "'fastml.mul', which gives an infinity"),
+        (fastml.MulOp, np.inf, "'fastml.mul', which gives an infinity"),
+        (fastml.DivOp, 0.0, "'fastml.div', which gives an infinity"),
+        (fastml.AddOp, np.nan, "'fastml.add', which gives NaN"),
+        (fastml.PowOp, 0.5, "'fastml.pow', which gives NaN"),
     ],
 )
 def test_functions_that_are_not_finite_are_refused(operation: Any, value: float, message: str):

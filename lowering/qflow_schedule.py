@@ -119,7 +119,7 @@ class Scheduler:
             return Arrival(joined.cycle[index], joined.time[index])
         latest = sources[0]
         for source in sources[1:]:
-            latest = _latest(latest, source)
+            latest = latest_of(latest, source)
         return self._after(latest, self.unit_delay(stage), stage)
 
     def _after(self, ready: Arrival, delay: NDArray[np.float64], stage: qflow.StageOp) -> Arrival:
@@ -199,7 +199,7 @@ class Scheduler:
         time = np.zeros(graph.n_values + 1)
         cycle[: graph.n_in], time[: graph.n_in] = ready
         for level in _levels(graph):
-            operands = _latest(
+            operands = latest_of(
                 Arrival(cycle[graph.left[level]], time[graph.left[level]]),
                 Arrival(cycle[graph.right[level]], time[graph.right[level]]),
             )
@@ -217,7 +217,7 @@ def _levels(graph: Graph) -> list[NDArray[np.int64]]:
     return [order[a:b] for a, b in pairwise(starts)]
 
 
-def _latest(left: Arrival, right: Arrival) -> Arrival:
+def latest_of(left: Arrival, right: Arrival) -> Arrival:
     """Return the later of two arrivals; the earlier one waits in a register."""
     cycle = np.maximum(left.cycle, right.cycle)
     time = np.maximum(

@@ -13,7 +13,7 @@ from fastml.dialects.array import integer_array
 from fastml.dialects.qflow import ChannelType, FoldedAttr, Rounding
 from fastml.dialects.qflow_cycles import check_cycles
 from fastml.lowering.delay import TARGETS
-from fastml.lowering.qflow_schedule import QflowSchedule
+from fastml.lowering.qflow_schedule import Arrival, QflowSchedule, latest_of
 from fastml.lowering.qflow_solve import QflowSolve
 
 GENERIC = TARGETS["generic"]
@@ -77,6 +77,22 @@ def test_a_layer_is_no_register_boundary():
     assert latency(module, both + 0.05) == 0
     assert latency(module, both - 0.05) == 1
     assert latency(module, one + 0.05) == 1
+
+
+def test_time_adds_up_within_a_cycle():
+    module = chain([[1], [1]], [[3]], [[5]])
+    widths = (9, 11, 13)
+    whole = float(sum(GENERIC.adder(width) for width in widths)) + GENERIC.overhead
+    assert latency(module, whole + 0.08) == 0
+    assert latency(module, whole - 0.08) == 1
+
+
+def test_an_operand_of_an_earlier_cycle_is_there_from_the_edge():
+    early = Arrival(np.array([0, 1, 2]), np.array([0.9, 0.3, 0.1]))
+    late = Arrival(np.array([1, 1, 0]), np.array([0.2, 0.4, 0.8]))
+    for latest in (latest_of(early, late), latest_of(late, early)):
+        assert latest.cycle.tolist() == [1, 1, 2]
+        assert latest.time.tolist() == [0.2, 0.4, 0.1]
 
 
 def test_latency_falls_with_the_clock_period():

@@ -248,7 +248,7 @@ def fits(module: ModuleOp, clock: float) -> bool:
     return True
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.integers(0, 1 << 30), st.sampled_from([0.0, 0.9, 1.3, 2.0, 5.0]))
 def test_values_and_cycles_are_those_of_the_definition(seed: int, clock: float):
     module, frames = Random(seed).module, 6
@@ -373,3 +373,57 @@ def test_wires_take_no_time(late: int):
     stage.cycles = ArrayAttr.get(stage.cycles.integers + late)
     with pytest.raises(FastmlError, match=r"FML-SCHEDULE.*'y' is ready"):
         QflowToAffine().apply(CONTEXT, module)
+
+
+# --- every value of small ranges ------------------------------------------------------
+
+
+def all_values(stage: Callable[[SSAValue], qflow.StageOp], count: int, low: int, high: int) -> None:
+    """Compare ``count`` elements, each a function of one input, on every value it can have."""
+    graph = qflow.GraphOp("g", {"x": channel([low], [high])}, ["y"])
+    spread = qflow.RearrangeOp("s", [graph.body.block.args[0]], np.zeros(count, np.int64), (count,))
+    made = stage(spread.result)
+    graph.body.block.add_ops([spread, made, qflow.YieldOp([made.result])])
+    module = ModuleOp([graph])
+    scheduled(module, 0.0)
+    beats = np.arange(low, high + 1)[:, None]
+    expected = np.array([meaning(made, [[int(x)] * count]) for (x,) in beats])
+    outputs, _ = qflow_level.evaluate(module, {"x": beats})
+    assert np.array_equal(outputs["y"], expected)
+    QflowToAffine().apply(CONTEXT, module)
+    found = affine_level.evaluate(module, {"x": beats})
+    assert np.array_equal(found.outputs["y"], expected)
+
+
+@pytest.mark.parametrize("rounding", list(Rounding))
+@pytest.mark.parametrize(("low", "high"), [(-37, 40), (0, 70), (-64, -30)])
+def test_every_rescaling_of_every_value(rounding: Rounding, low: int, high: int):
+    choices = [
+        (offset, shift, *clamp)
+        for offset in (-64, -7, -4, 0, 2, 12)
+        for shift in (0, 1, 2, 3, 5, 8)
+        for clamp in ((-200, 200), (0, 15), (-8, 7), (-3, 2))
+    ]
+    offset, shift, least, most = (np.array(column) for column in zip(*choices, strict=True))
+    all_values(
+        lambda x: qflow.RescaleOp("y", x, offset, shift, rounding, least, most, (len(choices),)),
+        len(choices),
+        low,
+        high,
+    )
+
+
+@pytest.mark.parametrize(("low", "high"), [(-37, 40), (0, 70), (-64, -1), (0, 1)])
+def test_every_threshold_of_every_value(low: int, high: int):
+    rng = np.random.default_rng(5)
+    count = 24
+    rows = np.sort(rng.integers(low - 3, high + 4, (count, 7)), axis=1)
+    rows[:9] &= ~7  # few low bits, which are not compared
+    rows = np.sort(rows, axis=1)
+    base, direction = rng.integers(-5, 5, count), rng.choice([-1, 1], count)
+    all_values(
+        lambda x: qflow.ThresholdOp("y", x, rows, base, direction, (count,)), count, low, high
+    )
+    table = rng.integers(-9, 9, (count, high - low + 1))
+    table[:, 1::2] = table[:, : (high - low + 1) // 2 * 2 : 2]  # neighbours that are equal
+    all_values(lambda x: qflow.LookupOp("y", x, table, (count,)), count, low, high)

@@ -39,7 +39,7 @@ fastml.network @mixed ["x"] -> ["a", "q"] {
 
 // -----
 
-// CHECK: error[FML-RANGE] {{.*}}'fastml.quantise': quantiser 'q' follows operations that overflow fp32
+// CHECK: error[FML-RANGE] {{.*}}'fastml.quantise': quantiser 'q' follows 'fastml.div', which gives an infinity in fp32
 fastml.network @overflow ["x"] -> ["q"] {
 ^bb0(%x: tensor<1x1x!fastml.fixed<s4, 2>>):
   %c = fastml.constant <"f32 scalar : 0.0"> : tensor<f32>

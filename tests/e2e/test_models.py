@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from zoo import JET_TAGGER, NETWORKS, TFC_1W1A, TFC_2W2A, UNSW, Network
 
 from fastml import Design
+from fastml.compiler.driver import main
 from fastml.compiler.emit.systemverilog import emit_systemverilog
 from fastml.runtime import mlir
 from fastml.runtime.trace import Stimulus
@@ -66,6 +68,16 @@ def hold_against_record(design: Design, network: Network, models: Path, level: s
     assert design.ii == 1
     assert design.latency is not None
     np.testing.assert_array_equal(run.cycles, design.latency + np.arange(frames))
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)
+def test_check_accounts_for_every_node(
+    network: Network, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = models / network.file
+    assert main(["check", str(path), "--input-type", "=".join(network.input_type)]) == 0
+    nodes = len(onnx.ModelProto.FromString(path.read_bytes()).graph.node)
+    assert f"{nodes} of {nodes} nodes are supported" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("level", LEVELS)

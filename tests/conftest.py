@@ -21,6 +21,7 @@ TOOLS = {
     "circt": ["module:circt"],
     "qonnx": ["module:qonnx"],
     "onnxruntime": ["module:onnxruntime"],
+    "ap_types": ["module:da4ml", "module:alkaid", "module:hls4ml"],
 }
 
 

@@ -426,7 +426,7 @@ class FunctionPrinter:
     def _alloc(self, op: memref.AllocOp) -> None:
         width, signed = self.memref_type(op.memref.type, op.attributes)
         assert isa(op.memref.type, MemRefType)
-        wanted = directives.text(op.attributes, directives.PORT) or "buffer"
+        wanted = directives.text(op.attributes, directives.PORT) or "scratch"
         array = Array(self.namer.unique(wanted), width, signed, op.memref.type.get_shape())
         self.arrays[op.memref] = array
         before, inside = self.array_pragmas(array.name, op.attributes)

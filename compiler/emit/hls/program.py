@@ -119,24 +119,38 @@ class ProgramPrinter:
         prototypes = [f"{bodies[n][0]};" for n, f in self.functions.items() if f is not self.top]
         functions = f"{self.name}_functions.h"
         files[functions] = _guarded(functions, [f'#include "{self.name}.h"', "", *prototypes])
-        files[f"{self.name}.cpp"] = self._source(functions, [self._top(bodies)])
-        number, group, size = 1, list[list[str]](), 0
+        files[f"{self.name}.cpp"] = self._source([self.top], [self._top(bodies)])
+        number, group, definitions = 1, list[func.FuncOp](), list[list[str]]()
         for name, function in self.functions.items():
             if function is self.top:
                 continue
             lines = self._definition(name, bodies[name])
-            if group and size + len(lines) > FILE_STATEMENTS:
-                files[f"{self.name}_{number}.cpp"] = self._source(functions, group)
-                number, group, size = number + 1, [], 0
-            group.append(lines)
-            size += len(lines)
+            if group and sum(map(len, definitions)) + len(lines) > FILE_STATEMENTS:
+                files[f"{self.name}_{number}.cpp"] = self._source(group, definitions)
+                number, group, definitions = number + 1, [], []
+            group.append(function)
+            definitions.append(lines)
         if group:
-            files[f"{self.name}_{number}.cpp"] = self._source(functions, group)
+            files[f"{self.name}_{number}.cpp"] = self._source(group, definitions)
         return CppProgram(self.flavour, self.name, files, self.ports, self._tapped())
 
-    def _source(self, functions: str, definitions: Sequence[Sequence[str]]) -> str:
-        text = "\n\n".join("\n".join(lines) for lines in definitions)
-        return f'#include "{functions}"\n\n{text}\n'
+    def _source(
+        self, functions: Sequence[func.FuncOp], definitions: Sequence[Sequence[str]]
+    ) -> str:
+        """Return a file: the memories that its functions read, and the functions."""
+        read = dict[str, None]()
+        for function in functions:
+            for op in function.walk():
+                if isinstance(op, memref.GetGlobalOp):
+                    read[op.name_.string_value()] = None
+        roms = [print_rom(*self._rom(name), self.flavour) for name in read]
+        text = "\n\n".join("\n".join(lines) for lines in (*roms, *definitions))
+        return f'#include "{self.name}_functions.h"\n\n{text}\n'
+
+    def _rom(self, name: str) -> tuple[str, memref.GlobalOp]:
+        if name not in self.symbols.roms:
+            raise FastmlError(f"there is no global '@{name}'", self.module)
+        return self.symbols.roms[name]
 
     def _header(self) -> str:
         types = self.flavour.types
@@ -201,13 +215,9 @@ class ProgramPrinter:
         return self.pragmas.function_pipeline.format(ii=interval)
 
     def _definition(self, name: str, printed: tuple[str, list[str], FunctionPrinter]) -> list[str]:
-        """Return the definition of the function of a stage, after the memories that it reads."""
+        """Return the definition of the function of a stage."""
         signature, lines, printer = printed
         function = self.functions[name]
-        roms = list[str]()
-        for op in function.walk():
-            if isinstance(op, memref.GetGlobalOp):
-                roms += [*print_rom(*self.symbols.roms[op.name_.string_value()], self.flavour), ""]
         pragmas = [self._pipeline(function), *self._array_pragmas(function, printer)]
         unread = [a for a in function.args if not a.uses.get_length()]
         for argument in unread:  # a name that nobody uses is a warning
@@ -216,7 +226,7 @@ class ProgramPrinter:
             pragmas = [text for text in pragmas if f"={array} " not in text]
         if directives.DATAFLOW in function.attributes:
             pragmas.append(self.pragmas.dataflow)
-        return _assemble(roms, [self.pragmas.block], signature, pragmas, lines, self.pragmas.inside)
+        return _assemble([self.pragmas.block], signature, pragmas, lines, self.pragmas.inside)
 
     def _array_pragmas(self, function: func.FuncOp, printer: FunctionPrinter) -> list[str]:
         if not self.pragmas.inside:
@@ -253,9 +263,7 @@ class ProgramPrinter:
             for number, op in enumerate(self._tap_memories())
         ]
         lines = [*enter, *lines, *leave, *taps]
-        return _assemble(
-            [], [self.pragmas.top], self._signature(), pragmas, lines, self.pragmas.inside
-        )
+        return _assemble([self.pragmas.top], self._signature(), pragmas, lines, self.pragmas.inside)
 
     def _copy(self, port: CppPort, bits: str) -> list[str]:
         """Copy the bits of a fixed-point port, as they are."""
@@ -292,7 +300,6 @@ class ProgramPrinter:
 
 
 def _assemble(
-    before: Sequence[str],
     heads: Sequence[str],
     signature: str,
     pragmas: Sequence[str],
@@ -303,8 +310,8 @@ def _assemble(
     given = [text for text in pragmas if text]
     heads = [text for text in heads if text]
     if inside:
-        return [*before, *heads, f"{signature} {{", *given, *lines, "}"]
-    return [*before, *heads, *given, f"{signature} {{", *lines, "}"]
+        return [*heads, f"{signature} {{", *given, *lines, "}"]
+    return [*heads, *given, f"{signature} {{", *lines, "}"]
 
 
 def _guarded(name: str, lines: Sequence[str]) -> str:

@@ -102,8 +102,8 @@ def render_project(design: "Design", emit: str) -> dict[str, bytes]:
         if emit == "hls":
             manifest["hls"] = describe_hls(design.csim.design)
             report["hls"] = {"flavour": design.options.hls, "status": STATUS}
-        files[MANIFEST] = _json(manifest)
-        files[REPORT] = _json(report)
+        files[MANIFEST] = render_json(manifest)
+        files[REPORT] = render_json(report)
     return files
 
 
@@ -123,7 +123,8 @@ def _testbench(design: "Design") -> dict[str, bytes]:
     return {f"tb/{name}": text.encode() for name, text in files.items()}
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def render_json(value: Mapping[str, Any]) -> bytes:
+    """Return a JSON file of the project."""
     return (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode()
 
 

@@ -72,6 +72,7 @@ class Array:
     width: int
     signed: bool
     shape: tuple[int, ...]
+    rom: bool = False
 
 
 @dataclass
@@ -95,6 +96,29 @@ def array_type(type_: Attribute, attributes: Mapping[str, Attribute]) -> tuple[i
     return element.width.data, signed
 
 
+def _writers(function: func.FuncOp) -> dict[SSAValue, int]:
+    """Count the operations that may write to each memory; none of a function with loops.
+
+    What nobody writes to any more can be read where it is needed.
+    """
+    counts = dict[SSAValue, int]()
+    if len(function.body.blocks) != 1:
+        return counts
+    block = function.body.block
+    if any(op.regions for op in block.ops):
+        return counts
+    counts = dict.fromkeys(block.args, 0)
+    for op in block.ops:
+        if isinstance(op, memref.AllocOp):
+            counts[op.memref] = 0
+        elif isinstance(op, affine.StoreOp | memref.StoreOp):
+            counts[op.memref] = counts.get(op.memref, 0) + 1
+        elif isinstance(op, func.CallOp):
+            for operand in op.operands:
+                counts[operand] = counts.get(operand, 0) + 1
+    return counts
+
+
 class FunctionPrinter:
     """Prints one function."""
 
@@ -110,6 +134,7 @@ class FunctionPrinter:
         self.arrays = dict[SSAValue, Array]()
         self.indices = dict[SSAValue, str]()
         self.count = 0
+        self.writers = _writers(function)
 
     # --- frame -------------------------------------------------------------------------
 
@@ -223,15 +248,19 @@ class FunctionPrinter:
         """Print an operation on memories, or with a body."""
         match op:
             case affine.LoadOp():
-                self._load(op.result, self.element(op.memref, op.map.data, op.indices, op))
+                at = self.element(op.memref, op.map.data, op.indices, op)
+                self._load(op.result, op.memref, at)
             case memref.LoadOp():
                 identity = AffineMap.identity(len(op.indices))
-                self._load(op.res, self.element(op.memref, identity, op.indices, op))
+                at = self.element(op.memref, identity, op.indices, op)
+                self._load(op.res, op.memref, at)
             case affine.StoreOp():
                 self._store(op.value, self.element(op.memref, op.map.data, op.indices, op))
+                self.wrote(op.memref)
             case memref.StoreOp():
                 identity = AffineMap.identity(len(op.indices))
                 self._store(op.value, self.element(op.memref, identity, op.indices, op))
+                self.wrote(op.memref)
             case memref.AllocOp():
                 self._alloc(op)
             case memref.GetGlobalOp():
@@ -299,7 +328,8 @@ class FunctionPrinter:
 
     def _truncate(self, op: arith.TruncIOp) -> None:
         expr, width = self.value(op.input), width_of(op.result)
-        if isinstance(op.input.owner, affine.LoadOp | memref.LoadOp) and "[" in expr.text:
+        is_load = isinstance(op.input.owner, affine.LoadOp | memref.LoadOp)
+        if is_load and "[" in expr.text and self.writers.get(op.input.owner.operands[0]) != 0:
             self.define(op.result, expr.text)  # a memory is read where the IR reads it
             return
         if expr.width <= width:
@@ -400,9 +430,12 @@ class FunctionPrinter:
         places = "".join(f"[{self.affine(expr, map_, operands)}]" for expr in map_.results)
         return array, f"{array.name}{places}"
 
-    def _load(self, result: SSAValue, at: tuple[Array, str]) -> None:
+    def _load(self, result: SSAValue, memory: SSAValue, at: tuple[Array, str]) -> None:
         array, text = at
         expr = Expr(text, array.width, array.signed)
+        if self.writers.get(memory) == 0 and not array.rom:
+            self.exprs[result] = expr  # nobody writes to it any more
+            return
         after = result.owner.next_op if isinstance(result.owner, Operation) else None
         if isinstance(after, arith.TruncIOp) and result.has_one_use() and after.input is result:
             self.exprs[result] = expr
@@ -414,6 +447,11 @@ class FunctionPrinter:
     def _store(self, value: SSAValue, at: tuple[Array, str]) -> None:
         array, text = at
         self.line(f"{text} = {self.exact(value, array.width, array.signed)};")
+
+    def wrote(self, memory: SSAValue) -> None:
+        """Note that an operation that writes to ``memory`` has been printed."""
+        if memory in self.writers:
+            self.writers[memory] -= 1
 
     def exact(self, value: SSAValue, width: int, signed: bool) -> str:
         """Return a value of ``width`` bits for a variable of the given type."""
@@ -458,7 +496,7 @@ class FunctionPrinter:
         assert isa(type_, MemRefType)
         assert isa(type_.element_type, IntegerType)
         width = type_.element_type.width.data
-        self.arrays[op.memref] = Array(name, width, True, type_.get_shape())
+        self.arrays[op.memref] = Array(name, width, True, type_.get_shape(), rom=True)
 
     # --- control -----------------------------------------------------------------------
 
@@ -467,6 +505,8 @@ class FunctionPrinter:
             raise FastmlError("returns values; functions leave them in memories", op)
         given = ", ".join(self.arrays[operand].name for operand in op.operands)
         self.line(f"{self.symbols.functions[op.callee.string_value()]}({given});")
+        for operand in op.operands:
+            self.wrote(operand)
 
     def _loop(self, op: affine.ForOp) -> None:
         index, *carried = op.body.block.args

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from xdsl.dialects import func, memref
 from xdsl.dialects.builtin import ModuleOp
 
-from fastml.compiler.emit.hls.cpp import FunctionPrinter, Symbols
+from fastml.compiler.emit.hls.cpp import FunctionPrinter
 from fastml.compiler.emit.hls.flavours import Flavour
 from fastml.compiler.emit.hls.roms import print_rom
+from fastml.compiler.emit.hls.scope import Symbols
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.compiler.support.names import Namer
 from fastml.dialects import directives
@@ -72,6 +73,7 @@ class ProgramPrinter:
         globals_ = [op for op in module.ops if isinstance(op, memref.GlobalOp)]
         roms = {op.sym_name.data: (self.namer.unique(op.sym_name.data), op) for op in globals_}
         self.symbols = Symbols(names, roms, self._looped())
+        self._check_aliases()
         self.name = name
         self.ports = self._ports()
         self.taken = [*names.values(), *(rom for rom, _ in roms.values())]
@@ -93,6 +95,18 @@ class ProgramPrinter:
             return False
 
         return frozenset(name for name in self.functions if looped(name, ()))
+
+    def _check_aliases(self) -> None:
+        """Refuse calls that write to a memory which they read under another name."""
+        for function in self.functions.values():
+            for op in function.walk():
+                if not isinstance(op, func.CallOp) or len({*op.operands}) == len(op.operands):
+                    continue
+                described = directives.argument_attributes(self.functions[op.callee.string_value()])
+                for operand, attributes in zip(op.operands, described, strict=True):
+                    written = directives.text(attributes, directives.DIRECTION) != "in"
+                    if written and list(op.operands).count(operand) > 1:
+                        raise FastmlError("gives a memory that is written twice", op)
 
     def _ports(self) -> tuple[CppPort, ...]:
         ports = list[CppPort]()
@@ -202,7 +216,7 @@ class ProgramPrinter:
                 namer.unique(directives.text(attributes, directives.PORT) or f"x{k}")
                 for k, attributes in enumerate(given)
             ]
-        arguments = printer.parameters(names, [None] * len(names))
+        arguments = printer.parameters(names)
         lines = printer.body()
         name = self.symbols.functions[function.sym_name.data]
         return f"void {name}({arguments})", lines, printer
@@ -221,7 +235,7 @@ class ProgramPrinter:
         pragmas = [self._pipeline(function), *self._array_pragmas(function, printer)]
         unread = [a for a in function.args if not a.uses.get_length()]
         for argument in unread:  # a name that nobody uses is a warning
-            array = printer.arrays[argument].name
+            array = printer.array(argument).name
             signature = signature.replace(f" {array}[", f" /* {array} */[")
             pragmas = [text for text in pragmas if f"={array} " not in text]
         if directives.DATAFLOW in function.attributes:
@@ -234,7 +248,7 @@ class ProgramPrinter:
         found = list[str]()
         described = directives.argument_attributes(function)
         for argument, attributes in zip(function.args, described, strict=True):
-            found += printer.array_pragmas(printer.arrays[argument].name, attributes)[1]
+            found += printer.memories.pragmas(printer.array(argument).name, attributes)[1]
         return found
 
     def _top(self, bodies: Mapping[str, tuple[str, list[str], FunctionPrinter]]) -> list[str]:
@@ -249,17 +263,17 @@ class ProgramPrinter:
         described = directives.argument_attributes(self.top)
         for port, attributes in zip(self.ports, described, strict=True):
             if self.pragmas.inside:
-                pragmas += printer.array_pragmas(port.name, attributes)[1]
+                pragmas += printer.memories.pragmas(port.name, attributes)[1]
         enter, leave = list[str](), list[str]()
         for port, argument in zip(self.ports, self.top.args, strict=True):
-            array = printer.arrays[argument]
+            array = printer.array(argument)
             if port.fraction is not None:
                 copied = self._copy(port, array.name)
                 declared = f"  {self.flavour.types.integer(array.width, array.signed)} {array.name}"
                 enter.append(f"{declared}[{len(port.elements)}];")
                 (leave if port.is_output else enter).extend(copied)
         taps = [
-            f"  FASTML_TAP({number}, {printer.arrays[op.memref].name});"
+            f"  FASTML_TAP({number}, {printer.array(op.memref).name});"
             for number, op in enumerate(self._tap_memories())
         ]
         lines = [*enter, *lines, *leave, *taps]

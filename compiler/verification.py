@@ -41,6 +41,8 @@ class Verification:
     stimuli: tuple[str, ...] = field(
         default=("back-to-back", "random gaps after a reset in flight")
     )
+    notes: tuple[str, ...] = ()
+    """What the levels say of their execution."""
 
 
 def verify_design(
@@ -93,7 +95,8 @@ def verify_design(
             first = next(trace for name, trace in traces.items() if name != "fastml")
             toggles.add(first.taps)
     _compare_times(opened)  # last, since a difference in what they do says more
-    return Verification(chosen, frames, counts, toggles.count())
+    notes = tuple(note for level in opened.values() for note in level.notes)
+    return Verification(chosen, frames, counts, toggles.count(), notes=notes)
 
 
 def _compare_times(opened: Mapping[str, Level]) -> None:

@@ -6,17 +6,20 @@ low one first. What C++ gives is values; cycles are what the schedule predicts.
 """
 
 import ctypes
+import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
+from resource import struct_rusage
 from typing import Any
 
 import numpy as np
@@ -105,6 +108,23 @@ class CppDesign:
     def outputs(self) -> list[CppPort]:
         """Ports that give numbers."""
         return [port for port in self.ports if port.is_output]
+
+
+@dataclass(frozen=True)
+class BuildCost:
+    """What compiling a design took."""
+
+    cpu_seconds: float
+    """Of all compilers together."""
+    peak_bytes: int
+    """Of the largest compiler."""
+    files: int
+
+    def __str__(self) -> str:
+        return (
+            f"g++ took {self.cpu_seconds:.1f} s of CPU for {self.files} files, "
+            f"{self.peak_bytes / 1e6:.0f} MB for the largest"
+        )
 
 
 def find_headers(library: str, given: Path | None = None) -> Path:
@@ -228,33 +248,53 @@ def build_library(design: CppDesign, headers: Path, flags: Sequence[str] = FAST_
     folder = cache_folder() / "csim"
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / f"{key.hexdigest()}.so"
-    if not library.exists():
+    if not library.exists() or not library.with_suffix(".json").exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
             work = Path(name)
             for file, text in files.items():
                 (work / file).write_text(text)
-            _compile(compiler, options, [n for n in files if n.endswith(".cpp")], work)
+            cost = _compile(compiler, options, [n for n in files if n.endswith(".cpp")], work)
+            (work / "cost.json").write_text(json.dumps(asdict(cost)))
+            os.replace(work / "cost.json", library.with_suffix(".json"))
             os.replace(work / "design.so", library)
     return library
 
 
-def _compile(compiler: str, options: Sequence[str], sources: Sequence[str], work: Path) -> None:
-    def one(source: str) -> str:
-        target = f"{source}.o"
-        _command([compiler, *options, "-c", source, "-o", target], work)
-        return target
-
+def _compile(
+    compiler: str, options: Sequence[str], sources: Sequence[str], work: Path
+) -> BuildCost:
+    targets = [f"{source}.o" for source in sources]
+    commands = [
+        [compiler, *options, "-c", source, "-o", target]
+        for source, target in zip(sources, targets, strict=True)
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        objects = list(pool.map(one, sources))
-    _command([compiler, "-shared", *options, *objects, "-o", "design.so"], work)
+        used = list(pool.map(lambda command: _command(command, work), commands))
+    used.append(_command([compiler, "-shared", *options, *targets, "-o", "design.so"], work))
+    return BuildCost(
+        sum(u.ru_utime + u.ru_stime for u in used),
+        max(u.ru_maxrss for u in used) * _RSS_UNIT,
+        len(sources),
+    )
 
 
-def _command(command: Sequence[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line]
-        reason = (lines or done.stderr.splitlines() or ["it gave no reason"])[0]
-        raise FastmlError(f"{command[0]} failed: {reason}", in_file("csim"), code="FML-TOOL")
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+"""Bytes in which the system counts resident memory."""
+
+
+def _command(command: Sequence[str], folder: Path) -> struct_rusage:
+    """Run a command; return what it used."""
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if not process.returncode:
+            return used
+        output.seek(0)
+        said = output.read().decode(errors="replace").splitlines()
+    lines = [line for line in said if "error" in line]
+    reason = (lines or said or ["it gave no reason"])[0]
+    raise FastmlError(f"{command[0]} failed: {reason}", in_file("csim"), code="FML-TOOL")
 
 
 class CompiledDesign:
@@ -262,9 +302,15 @@ class CompiledDesign:
 
     def __init__(self, design: CppDesign, library: Path):
         self.design = design
+        self.library = library
         self._run: Any = ctypes.CDLL(str(library)).fastml_run
         self._run.restype = None
         self._run.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+
+    @property
+    def cost(self) -> BuildCost:
+        """What compiling took, when it was done."""
+        return BuildCost(**json.loads(self.library.with_suffix(".json").read_text()))
 
     def __call__(
         self, beats: Mapping[str, Integers], taps: Sequence[str] = ()
@@ -323,6 +369,11 @@ class CsimLevel(Level):
     def time(self) -> tuple[int, int] | None:
         """What the schedule says."""
         return self.design.ii, self.design.latency
+
+    @property
+    def notes(self) -> list[str]:
+        """What compiling took."""
+        return [] if self._built is None else [f"csim: {self._built.cost}"]
 
     @property
     def input_edges(self) -> list[str]:

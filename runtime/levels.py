@@ -42,6 +42,11 @@ class Level(ABC):
     def input_edges(self) -> list[str]:
         """Names of the edges at which beats enter, in order."""
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user may like to know of the execution, a line each."""
+        return []
+
     @abstractmethod
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Execute a stimulus; beats, outputs and taps go by edge name."""

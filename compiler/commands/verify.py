@@ -41,6 +41,8 @@ def run(args: Namespace) -> int:
         f"compared {counts.values} values and {counts.cycles} cycles on {len(counts.edges)} edges"
     )
     print(f"toggled {coverage.toggled} of {coverage.bits} bits of {coverage.edges} edges")
+    for note in found.notes:
+        print(note)
     shown = coverage.never if args.all_bits else coverage.never[:SHOWN]
     for bit in shown:
         from fastml.compiler.support.diagnostics import printable

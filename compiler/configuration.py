@@ -18,6 +18,15 @@ MAX_BYTES = 1 << 24
 """Largest configuration file that is read."""
 
 _RENAMED = {"ClockPeriod": "clock-ns", "IOType": "io"}
+_DENSE = ("Dense", "MatMul", "Gemm")
+_STRATEGIES = {
+    "latency": "auto",
+    "unrolled": "auto",
+    "distributed_arithmetic": "auto",
+    "da": "auto",
+    "resource": "dsp",
+}
+"""hls4ml's strategies, and the multipliers that they mean here."""
 _MODEL_KEYS = {"ReuseFactor": "reuse", "Strategy": "Strategy", "Precision": "Precision"}
 
 
@@ -86,15 +95,30 @@ def _read_model(keys: Mapping[str, object], path: Path, options: dict[str, objec
                 "give the inputs their types under LayerName",
                 "FML-OPTION",
             )
-        _read_folding(key, value, where, options)
+        if key == "ReuseFactor":
+            options["reuse"] = OPTIONS["reuse"].read(value, where)
+        elif (kind := _multipliers(value, where)) != "auto":
+            options["multipliers"] = kind
 
 
-def _read_folding(key: str, value: object, where: str, options: dict[str, object]) -> None:
+def _multipliers(value: object, where: str) -> str:
+    """Return which multipliers a ``Strategy`` of hls4ml asks for."""
+    kind = _STRATEGIES.get(str(value).lower())
+    if kind is None:
+        raise usage_error(where, f"'{value}' is no strategy", f"known are {', '.join(_STRATEGIES)}")
+    return kind
+
+
+def _read_folding(
+    key: str, value: object, layer: str, where: str, options: dict[str, object]
+) -> None:
+    """Take the reuse factor or the strategy of one layer, or of all dense ones (``*``)."""
     if key == "ReuseFactor":
-        OPTIONS["reuse"].read(value, where)
-        options["reuse"] = value
-    elif str(value).lower() not in ("latency", "unrolled", "distributed_arithmetic", "da"):
-        raise unavailable(where, value, "use 'Latency': every layer is unrolled")
+        reuse = options.setdefault("reuse-of", {})
+        assert isinstance(reuse, dict)
+        reuse[layer] = OPTIONS["reuse"].read(value, where)
+    elif _multipliers(value, where) == "dsp":
+        raise unavailable(where, value, "give the strategy of all layers, under Model")
 
 
 def _read_layer(
@@ -103,7 +127,11 @@ def _read_layer(
     for key, value in keys.items():
         place = f"{where}.{key}"
         if key in ("ReuseFactor", "Strategy"):
-            _read_folding(key, value, place, options)
+            if kind == "LayerType" and layer not in _DENSE:
+                raise usage_error(
+                    place, "only dense layers are folded", f"known are {', '.join(_DENSE)}"
+                )
+            _read_folding(key, value, "*" if kind == "LayerType" else layer, place, options)
         elif key == "Precision" and kind == "LayerName":
             _read_precision(layer, value, place, options)
         elif key == "Precision":

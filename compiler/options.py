@@ -23,10 +23,30 @@ class BuildOptions:
     """Type of a model input by name, where the model does not say it itself."""
     clock_ns: float = 5.0
     """Clock period that registers are placed for; 0 makes a combinational design."""
+    io: str = "parallel"
+    """``parallel``: one static pipeline; ``stream``: processes between valid/ready FIFOs."""
+    reuse: int | None = None
+    """How often each multiplier of a layer is used: the cycles between two frames."""
+    reuse_of: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Reuse factor of single layers, by edge or node; ``*`` stands for every dense layer."""
+    multipliers: str = "auto"
+    """``auto``: whatever is cheaper; ``dsp``: hardware multipliers; ``logic``: none of them."""
     latency_cycles: int | None = None
     """Contract: most cycles from a frame's input to its output."""
     ii: int | None = None
-    """Contract: cycles between two frames."""
+    """Contract: most cycles between two frames."""
+    max_dsp: int | None = None
+    """Contract: most hardware multipliers."""
+    max_bram: int | None = None
+    """Contract: most block memories of 18 kbit."""
+    max_lut: int | None = None
+    """Contract: most look-up tables, as estimated."""
+    input_beats: int = 1
+    """Beats that a frame of each input is split into (``io`` stream)."""
+    output_beats: int = 1
+    """Beats that a frame of each output is split into (``io`` stream)."""
+    fifo_depth: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Depths of FIFOs by name, where the computed ones are not wanted."""
     optimise: int = 1
     """Optimisation level: how long to search for fewer adders."""
     hls: str = "vitis"
@@ -53,6 +73,10 @@ class Option:
     metavar: str | None
     help: str
     read: Callable[[object, str], object]
+
+
+MAX_CYCLES = 1 << 30
+"""Largest number of cycles, beats or places that an option may ask for."""
 
 
 def usage_error(
@@ -97,27 +121,18 @@ def _read_count(value: object, where: str) -> int:
     return int(text)
 
 
-def _read_ii(value: object, where: str) -> object:
-    if _read_count(value, where) != 1:
-        raise unavailable(where, value, "a parallel design takes a frame every cycle: 1")
-    return 1
-
-
-def _read_reuse(value: object, where: str) -> object:
-    _read_ii(value, where)
-    return None
-
-
-def _read_latency(value: object, where: str) -> object:
-    return _read_count(value, where)
+def _read_positive(value: object, where: str) -> int:
+    count = _read_count(value, where)
+    if not 1 <= count <= MAX_CYCLES:
+        raise usage_error(where, f"'{value}' is not within 1..{MAX_CYCLES}")
+    return count
 
 
 def _read_io(value: object, where: str) -> object:
-    if value not in ("parallel", "io_parallel"):
-        if value in ("stream", "io_stream"):
-            raise unavailable(where, value, "use 'parallel'")
+    kind = str(value).removeprefix("io_")
+    if kind not in ("parallel", "stream"):
         raise usage_error(where, f"'{value}' is neither 'parallel' nor 'stream'")
-    return None
+    return kind
 
 
 def _read_never(value: object, where: str) -> object:
@@ -168,21 +183,33 @@ def _read_flag(value: object, where: str) -> object:
     return value
 
 
-def _read_input_types(value: object, where: str) -> object:
-    """Read ``{name: type}`` or texts ``NAME=TYPE``, split at the last '='."""
+def _pairs(value: object, where: str, form: str) -> list[tuple[str, object]]:
+    """Read ``{name: value}`` or texts ``NAME=VALUE``, split at the last '='."""
     if isinstance(value, str):
         value = [value]
-    if isinstance(value, list | tuple):
-        pairs = list[tuple[str, object]]()
-        for item in cast(Sequence[object], value):
-            name, equals, text = str(item).rpartition("=")
-            if not equals or not name:
-                raise usage_error(where, f"'{item}' is not NAME=TYPE", "such as x=fixed<16,6>")
-            pairs.append((name, text))
-    else:
-        pairs = list(as_table(value, where).items())
+    if not isinstance(value, list | tuple):
+        return list(as_table(value, where).items())
+    pairs = list[tuple[str, object]]()
+    for item in cast(Sequence[object], value):
+        name, equals, text = str(item).rpartition("=")
+        if not equals or not name:
+            raise usage_error(where, f"'{item}' is not {form}")
+        pairs.append((name, text))
+    return pairs
+
+
+def _read_counts(value: object, where: str) -> object:
+    """Read numbers by name."""
+    return {
+        name: _read_positive(given, f"{where} {name}")
+        for name, given in _pairs(value, where, "NAME=N")
+    }
+
+
+def _read_input_types(value: object, where: str) -> object:
+    """Read types by the name of the input."""
     types = dict[str, str]()
-    for name, given in pairs:
+    for name, given in _pairs(value, where, "NAME=TYPE, such as x=fixed<16,6>"):
         if not isinstance(given, str):
             raise usage_error(where, f"type of '{name}' is not a text such as 'fixed<16,6>'")
         if types.setdefault(name, given) != given:
@@ -200,13 +227,36 @@ OPTIONS: dict[str, Option] = {
     "clock-ns": Option(
         "T", "clock period to place registers for (default 5.0; 0: none)", _read_clock
     ),
-    "latency-cycles": Option("N", "fail if the latency is above N cycles", _read_latency),
-    "ii": Option("N", "cycles between two frames (1 until folding exists)", _read_ii),
-    "io": Option("KIND", "parallel (stream: not available yet)", _read_io),
-    "reuse": Option("N", "reuse of each multiplier (1 until folding exists)", _read_reuse),
-    "max-dsp": Option("N", "not available yet", _read_never),
-    "max-bram": Option("N", "not available yet", _read_never),
-    "max-lut": Option("N", "not available yet", _read_never),
+    "io": Option(
+        "KIND",
+        "parallel (default): one static pipeline; stream: valid/ready ports and FIFOs",
+        _read_io,
+    ),
+    "reuse": Option(
+        "N", "use each multiplier N times: a frame every N cycles (default 1)", _read_positive
+    ),
+    "reuse-of": Option(
+        "NAME=N", "reuse factor of one layer, by its edge or node (repeatable)", _read_counts
+    ),
+    "multipliers": Option(
+        "KIND",
+        "auto (default: what is cheaper), dsp or logic",
+        _one_of("auto", "dsp", "logic"),
+    ),
+    "ii": Option("N", "contract: at most N cycles between two frames", _read_positive),
+    "latency-cycles": Option("N", "contract: a latency of at most N cycles", _read_count),
+    "max-dsp": Option("N", "contract: at most N hardware multipliers", _read_count),
+    "max-bram": Option("N", "contract: at most N block memories of 18 kbit", _read_count),
+    "max-lut": Option("N", "contract: at most N look-up tables (estimated)", _read_count),
+    "input-beats": Option(
+        "N", "split a frame of each input into N beats (--io stream)", _read_positive
+    ),
+    "output-beats": Option(
+        "N", "split a frame of each output into N beats (--io stream)", _read_positive
+    ),
+    "fifo-depth": Option(
+        "NAME=N", "depth of a FIFO instead of the computed one (repeatable)", _read_counts
+    ),
     "target": Option("NAME", "not available yet", _read_never),
     "hls": Option(
         "FLAVOUR", "HLS C++ for vitis (default), vivado, oneapi, catapult", _read_flavour
@@ -245,7 +295,7 @@ def add_build_options(parser: ArgumentParser) -> None:
         elif name == "optimise":
             group.add_argument("-O", dest=name, metavar=option.metavar, help=option.help)
         else:
-            action = "append" if name == "input-type" else "store"
+            action = "append" if (option.metavar or "").startswith("NAME=") else "store"
             group.add_argument(f"--{name}", action=action, metavar=option.metavar, help=option.help)
     group.add_argument(
         "--config", metavar="FILE", help="read options from a .toml or .json file (flags win)"
@@ -284,9 +334,35 @@ def resolve(
 
         merged = _read_all(read_configuration(Path(config)), f"{config}: ")
     own = _read_all(given, "--" if flags else "")
-    types = [as_table(v.get("input_type", {}), "input-type") for v in (merged, own)]
-    values: dict[str, Any] = {**merged, **own, "input_type": {**types[0], **types[1]}}
-    return BuildOptions(**values)
+    values: dict[str, Any] = {**merged, **own}
+    for name in _TABLES:
+        tables = [as_table(given.get(name, {}), name) for given in (merged, own)]
+        values[name] = {**tables[0], **tables[1]}
+    options = BuildOptions(**values)
+    _check_together(options)
+    return options
+
+
+_TABLES = ("input_type", "reuse_of", "fifo_depth")
+"""Options whose entries add up."""
+
+
+def _check_together(options: BuildOptions) -> None:
+    """Refuse options that exclude each other, or that nothing would follow."""
+    contracts = {"ii": options.ii, "max-dsp": options.max_dsp, "max-bram": options.max_bram}
+    contracts["max-lut"] = options.max_lut
+    asked = [name for name, value in contracts.items() if value is not None]
+    folded = options.reuse is not None or options.reuse_of
+    if folded and asked:
+        raise usage_error(
+            asked[0], "a reuse factor leaves nothing to choose", "give either of the two"
+        )
+    if options.io == "parallel":
+        streams = {"input-beats": options.input_beats > 1, "output-beats": options.output_beats > 1}
+        streams["fifo-depth"] = bool(options.fifo_depth)
+        for name, given in streams.items():
+            if given:
+                raise usage_error(name, "is for streams alone", "give --io stream too")
 
 
 def _read_all(given: Mapping[str, object], before: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ This table is the whole compiler in one view; everything else only runs it.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -16,15 +17,22 @@ from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import DIALECTS, EXTENDED
 from fastml.lowering import PASSES
 
-PIPELINES: dict[str, str] = {
-    # level:  passes that make it from the level before it (the first from what is imported)
-    "fastml": "infer-grids",
-    "qflow": "fastml-to-qflow, qflow-solve{{budget={budget}}}, "
-    "qflow-schedule{{clock-ns={clock_ns}}}",
-    "affine": "qflow-to-affine, check-schedule",
-    "hw": "affine-to-hw",
+PIPELINES: dict[str, tuple[str, ...]] = {
+    # level: passes that make it from the level before it (the first from what is imported)
+    "fastml": ("infer-grids",),
+    "qflow": (
+        "fastml-to-qflow",
+        "qflow-choose",
+        "qflow-fold",
+        "qflow-solve",
+        "qflow-stream",
+        "qflow-schedule",
+        "qflow-size-fifos",
+    ),
+    "affine": ("qflow-to-affine", "check-schedule"),
+    "hw": ("affine-to-hw",),
 }
-"""Level to the passes that reach it; options of the build stand in braces."""
+"""Level to the passes that reach it; which of them a build needs, its options say."""
 
 BUDGETS = (0, 1, 2, 8)
 """What each optimisation level, -O0 to -O3, lets a solver spend on a matrix."""
@@ -36,8 +44,77 @@ LARGE = ("affine", "hw")
 
 def passes_to(level: str, options: BuildOptions) -> str:
     """Return the textual pipeline to ``level`` from the level before it."""
-    text = PIPELINES[level].format(clock_ns=options.clock_ns, budget=BUDGETS[options.optimise])
-    return ",".join(part.strip() for part in text.split(", "))
+    needed = {name: _arguments(name, options) for name in PIPELINES[level]}
+    return ",".join(
+        name + (f"{{{arguments}}}" if arguments else "")
+        for name, arguments in needed.items()
+        if arguments is not None
+    )
+
+
+def _arguments(name: str, options: BuildOptions) -> str | None:
+    """Return the options of a pass as text; None where the build does not need the pass."""
+    values: dict[str, object]
+    contract = {
+        "ii": options.ii,
+        "max-dsp": options.max_dsp,
+        "max-bram": options.max_bram,
+        "max-lut": options.max_lut,
+    }
+    bound = any(limit is not None for limit in contract.values())
+    match name:
+        case "qflow-choose" if bound or (options.multipliers == "dsp" and not _folds(options)):
+            latency = options.latency_cycles
+            values = {**contract, "latency": latency, "multipliers": options.multipliers}
+            values["clock-ns"] = options.clock_ns
+        case "qflow-choose":
+            return None
+        case "qflow-fold" if _folds(options):
+            own = [f"{layer}={reuse}" for layer, reuse in options.reuse_of.items()]
+            values = {"reuse": options.reuse, "reuse-of": own}
+            values["multipliers"] = options.multipliers
+        case "qflow-solve":
+            values = {"budget": BUDGETS[options.optimise]}
+        case "qflow-schedule":
+            values = {"clock-ns": options.clock_ns}
+        case "qflow-stream" if options.io == "stream":
+            values = {"input-beats": options.input_beats, "output-beats": options.output_beats}
+        case "qflow-size-fifos" if options.io == "stream":
+            depths = [f"{fifo}={depth}" for fifo, depth in options.fifo_depth.items()]
+            values = {"depths": depths}
+        case "qflow-fold" | "qflow-stream" | "qflow-size-fifos":
+            return None
+        case _:
+            values = {}
+    return " ".join(f"{key}={_text(value)}" for key, value in values.items() if _given(value))
+
+
+def _folds(options: BuildOptions) -> bool:
+    return options.reuse is not None or bool(options.reuse_of)
+
+
+def _given(value: object) -> bool:
+    return value is not None and value != []
+
+
+def _text(value: object) -> str:
+    """Return an option of a pass as a pipeline has it; texts are escaped."""
+    if isinstance(value, list):
+        return ",".join(_text(item) for item in cast(list[object], value))
+    if not isinstance(value, str):
+        return str(value)
+    return '"' + "".join(_ESCAPES.get(letter, letter) for letter in value) + '"'
+
+
+_ESCAPES = {
+    '"': r"\"",
+    "\\": r"\\",
+    "\n": r"\n",
+    "\t": r"\t",
+    "\r": r"\r",
+    "\f": r"\f",
+    "\v": r"\v",
+}
 
 
 @dataclass

@@ -160,9 +160,12 @@ HOSTILE = [
     (["compile", MODEL, "-o", "no/such/out"], "parent folder"),
     (["compile", MODEL, "-o", "empty.onnx"], "not a folder"),
     (["compile", MODEL, "-o", "out", "--emit", "gds"], "--emit"),
-    (["compile", MODEL, "-o", "out", "--io", "stream"], "FML-OPTION] --io"),
-    (["compile", MODEL, "-o", "out", "--reuse", "4"], "FML-OPTION] --reuse"),
-    (["compile", MODEL, "-o", "out", "--max-dsp", "4"], "FML-OPTION] --max-dsp"),
+    (["compile", MODEL, "-o", "out", "--io", "serial"], "FML-USAGE] --io"),
+    (["compile", MODEL, "-o", "out", "--reuse", "0"], "--reuse: '0' is not within 1.."),
+    (["compile", MODEL, "-o", "out", "--reuse-of", "fc"], "--reuse-of: 'fc' is not NAME=N"),
+    (["compile", MODEL, "-o", "out", "--reuse", "4", "--ii", "4"], "nothing to choose"),
+    (["compile", MODEL, "-o", "out", "--input-beats", "4"], "for streams alone"),
+    (["compile", MODEL, "-o", "out", "--target", "asic"], "FML-OPTION] --target"),
     (["compile", MODEL, "-o", "out", "--hls", "maxeler"], "FML-USAGE] --hls"),
     (["compile", MODEL, "-o", "out", "--hls-part", "x; exec ls"], "FML-USAGE] --hls-part"),
     (["compile", MODEL, "-o", "out", "--clock-ns", "fast"], "--clock-ns: 'fast'"),
@@ -211,7 +214,7 @@ def test_a_users_error_is_one_line_and_writes_nothing(
 
 def test_debug_gives_the_traceback(here: Path):
     with pytest.raises(FastmlError):
-        main(["compile", MODEL, "-o", "out", "--io", "stream", "--debug"])
+        main(["compile", MODEL, "-o", "out", "--io", "serial", "--debug"])
 
 
 def test_build_options_do_not_apply_to_what_is_built(
@@ -263,26 +266,38 @@ def test_configurations_of_hls4ml_are_understood_where_the_notion_exists(tmp_pat
     path = tmp_path / "c.json"
     config = {
         "ClockPeriod": 3,
-        "IOType": "io_parallel",
+        "IOType": "io_stream",
         "HLSConfig": {
-            "Model": {"ReuseFactor": 1, "Strategy": "Latency"},
-            "LayerName": {"x": {"Precision": "ap_fixed<16,6>"}, "fc1": {"Strategy": "latency"}},
-            "LayerType": {"Dense": {"ReuseFactor": 1}},
+            "Model": {"ReuseFactor": 8, "Strategy": "Resource"},
+            "LayerName": {
+                "x": {"Precision": "ap_fixed<16,6>"},
+                "fc1": {"Strategy": "latency", "ReuseFactor": 16},
+            },
+            "LayerType": {"Dense": {"ReuseFactor": 4}},
         },
     }
     path.write_text(json.dumps(config))
-    assert resolve({}, str(path)) == BuildOptions(input_type={"x": "fixed<16,6>"}, clock_ns=3.0)
+    assert resolve({}, str(path)) == BuildOptions(
+        input_type={"x": "fixed<16,6>"},
+        clock_ns=3.0,
+        io="stream",
+        reuse=8,
+        reuse_of={"fc1": 16, "*": 4},
+        multipliers="dsp",
+    )
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"Backend": "Vitis"}, "Backend: unknown key"),
-        ({"IOType": "io_stream"}, "FML-OPTION"),
+        ({"IOType": "io_serial"}, "neither 'parallel' nor 'stream'"),
         ({"Model": {"Precision": "ap_fixed<16,6>"}}, "no default precision"),
-        ({"Model": {"ReuseFactor": 4}}, "FML-OPTION"),
+        ({"Model": {"ReuseFactor": -4}}, "not a whole number"),
+        ({"LayerType": {"Activation": {"ReuseFactor": 4}}}, "only dense layers are folded"),
         ({"Model": {"BramFactor": 4}}, "Model.BramFactor: unknown key"),
-        ({"Model": {"Strategy": "Resource"}}, "'Resource' is not available yet"),
+        ({"Model": {"Strategy": "Compressed"}}, "'Compressed' is no strategy"),
+        ({"LayerName": {"fc": {"Strategy": "Resource"}}}, "'Resource' is not available yet"),
         ({"LayerName": {"fc": {"Trace": True}}}, "LayerName.fc.Trace: unknown key"),
         ({"LayerName": {"fc": {"Precision": {"weight": "int8"}}}}, "FML-OPTION"),
         ({"LayerType": {"Dense": {"Precision": "int8"}}}, "FML-OPTION"),

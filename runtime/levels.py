@@ -12,6 +12,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.utils.exceptions import ParseError, VerifyException
 
@@ -217,13 +218,28 @@ def by_edge(
     ``inputs`` and ``outputs`` are ports by edge name; an edge may be both.
     """
     edges = {port: edge for edge, port in outputs.items()}
-    beats = dict[str, Integers]()
-    for name, values in stimulus.beats.items():
-        if name not in inputs:
-            raise FastmlError("is no input of the design", in_file(name), code="FML-STIMULUS")
-        beats[inputs[name]] = values
-    trace = simulate(replace(stimulus, beats=beats), taps)
-    return Trace({edges[port]: signal for port, signal in trace.outputs.items()}, trace.taps)
+    given = replace(
+        stimulus,
+        beats=_by_port(inputs, stimulus.beats, "input"),
+        idle=_by_port(inputs, stimulus.idle, "input"),
+        ready=_by_port(outputs, stimulus.ready, "output"),
+    )
+    trace = simulate(given, taps)
+    entries = {port: edge for edge, port in inputs.items()}
+    return replace(
+        trace,
+        outputs={edges[port]: signal for port, signal in trace.outputs.items()},
+        accepted={entries[port]: cycles for port, cycles in trace.accepted.items()},
+    )
+
+
+def _by_port(
+    ports: Mapping[str, str], given: Mapping[str, NDArray[Any]], kind: str
+) -> dict[str, NDArray[Any]]:
+    for name in given:
+        if name not in ports:
+            raise FastmlError(f"is no {kind} of the design", in_file(name), code="FML-STIMULUS")
+    return {ports[name]: values for name, values in given.items()}
 
 
 LEVELS: dict[str, str] = {

@@ -14,32 +14,76 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.compiler.support.diagnostics import FastmlError, in_file
+
 Integers: TypeAlias = NDArray[Any]
 """Exact integers: ``int64`` where they fit, Python integers where they do not."""
 
 
 @dataclass(frozen=True)
 class Stimulus:
-    """Input beats of every port, and the idle cycles before each frame.
+    """Input beats of every port, when each is offered, and when outputs are taken.
 
     ``beats[port]`` has shape ``(frames * beats_per_frame, elements)``. ``gaps[f]`` is the
-    number of cycles beyond the initiation interval that pass before frame ``f`` is offered;
-    ``gaps[0]`` delays the first frame after reset and moves no cycle count, which starts at
-    the first accepted beat.
+    number of idle cycles before frame ``f``, at every port; ``gaps[0]`` delays the first frame
+    after reset and moves no cycle count.
+
+    Protocol ``pulse``: a frame is one beat of every port, all in the same cycle; ``gaps[f]``
+    are cycles beyond the initiation interval. Cycle 0 is that of the first frame.
+
+    Protocol ``rv`` (valid/ready): each port has a source of its own, which knows nothing of
+    the initiation interval. Beat ``n`` is presented from cycle ``accept(n - 1) + 1 +
+    waits(n)`` on, until the cycle ``accept(n)`` in which the port is ready; the first beat is
+    presented from cycle ``waits(0)`` on. :attr:`waits` are ``idle``, and ``gaps`` before the
+    first beat of a frame. Cycle 0 is the first in which a beat is presented, which is the
+    first in which one is accepted, since an empty design is ready. The sink of output ``y``
+    is ready in cycle ``t`` if ``ready[y][t]``, and in every cycle beyond the array's end.
     """
 
     beats: Mapping[str, Integers]
     gaps: NDArray[np.int64]
     restart: bool = False
     """Whether a reset with other beats in flight comes before; it must leave no trace."""
+    idle: Mapping[str, NDArray[np.int64]] = field(default_factory=dict[str, NDArray[np.int64]])
+    """Idle cycles before each beat of an ``rv`` input, none where it is not named."""
+    ready: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
+    """Whether an ``rv`` output is taken in each cycle, always where it is not named."""
 
     @property
     def frames(self) -> int:
         """Number of frames offered."""
         return len(self.gaps)
 
+    @property
+    def stalled(self) -> bool:
+        """Whether anything but the design itself makes a beat wait."""
+        later = (self.gaps[1:], *self.idle.values())
+        return any(waits.any() for waits in later) or not all(r.all() for r in self.ready.values())
+
+    @property
+    def waits(self) -> dict[str, NDArray[np.int64]]:
+        """Idle cycles before each beat of each ``rv`` input, from the cycle that could be next.
+
+        Those before the first beats are reduced by as much as makes the least of them 0.
+        """
+        found = dict[str, NDArray[np.int64]]()
+        for port, beats in self.beats.items():
+            count = len(beats)
+            idle = self.idle.get(port, np.zeros(count, np.int64))
+            if idle.shape != (count,) or (idle < 0).any():
+                raise _odd(f"'idle' of '{port}' must be {count} numbers of cycles, one a beat")
+            if self.frames and count % self.frames:
+                raise _odd(f"'{port}' has {count} beats for {self.frames} frames")
+            found[port] = idle.astype(np.int64)
+            if count:
+                found[port][:: count // self.frames] += self.gaps
+        first = min((int(waits[0]) for waits in found.values() if len(waits)), default=0)
+        for waits in found.values():
+            waits[:1] -= first
+        return found
+
     def offer_cycles(self, initiation_interval: int) -> NDArray[np.int64]:
-        """Cycle in which each frame is offered, the first one in cycle 0."""
+        """Cycle in which each frame is offered under ``pulse``, the first one in cycle 0."""
         distance = self.gaps + initiation_interval
         distance[:1] = 0
         return np.cumsum(distance)
@@ -59,16 +103,22 @@ class Signal:
 
 @dataclass(frozen=True)
 class Trace:
-    """Output beats, and every tapped edge, of one simulation."""
+    """Output beats, every tapped edge, and when inputs were taken, of one simulation."""
 
     outputs: Mapping[str, Signal]
     taps: Mapping[str, Signal] = field(default_factory=dict[str, Signal])
+    accepted: Mapping[str, NDArray[np.int64]] = field(default_factory=dict[str, NDArray[np.int64]])
+    """Cycle in which each beat of an ``rv`` input was accepted, of shape ``(beats,)``."""
 
     @property
     def cycles(self) -> NDArray[np.int64]:
         """Cycle of each output beat, over all ports: the later one where they differ."""
         last = [signal.cycles.max(axis=1) for signal in self.outputs.values()]
         return np.max(np.stack(last), axis=0)
+
+
+def _odd(message: str) -> FastmlError:
+    return FastmlError(message, in_file("stimulus"), code="FML-STIMULUS")
 
 
 def back_to_back(beats: Mapping[str, Integers], frames: int) -> Stimulus:
@@ -115,6 +165,10 @@ class PortLayout:
     name: str
     widths: tuple[int, ...]
     signed: tuple[bool, ...]
+    protocol: str = "pulse"
+    """``pulse`` (valid alone) or ``rv`` (valid and ready)."""
+    beats: int = 1
+    """Beats a frame; more than one under ``rv`` only."""
 
 
 @dataclass(frozen=True)
@@ -128,4 +182,8 @@ class TapLayout:
     widths: tuple[int, ...]
     signed: tuple[bool, ...]
     offsets: tuple[int, ...]
-    """Cycles from the input beat of a frame to each element."""
+    """Cycles to each element from the frame's input beat, or from ``fire``."""
+    fire: str | None = None
+    """The wire that is set when the process which gives the edge fires, in a dataflow."""
+    beats: int = 1
+    """Beats a frame, each from a firing of its own."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastml.compiler import hls_reports
 from fastml.compiler.emit.hls.build import build_program, design_of, fixed_ports
 from fastml.compiler.emit.hls.flavours import flavour_of
 from fastml.compiler.support.diagnostics import FastmlError, in_file
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
     from fastml.compiler.design import Design
     from fastml.compiler.options import BuildOptions
 
-FOLDER = "hls"
-STATUS = "emitted, not synthesised"
-"""What is claimed of C++ that no vendor's tool has run on."""
+FOLDER = hls_reports.FOLDER
+STATUS = hls_reports.EMITTED
 
 
 def headers_of(options: "BuildOptions") -> Path | None:

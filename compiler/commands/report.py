@@ -25,7 +25,8 @@ def run(args: Namespace) -> int:
     if area := report["area"]:
         band = f", ±{area['error_band']:.0%} on LUTs" if "error_band" in area else ""
         band = f" (provenance: {area['provenance']}{band})"
-        figures = ", ".join(f"{area[k]} {k.upper()}" for k in ("lut", "ff", "dsp", "bram"))
+        known = [(k, area[k]) for k in ("lut", "ff", "dsp", "bram") if area[k] is not None]
+        figures = ", ".join(f"{count} {name.upper()}" for name, count in known)
         print(f"area      {figures}{band}")
     if hls := report.get("hls"):
         print(f"HLS C++   {hls['flavour']}: {hls['status']}")
@@ -41,12 +42,18 @@ def _read(project: Path) -> dict[str, Any]:
     """Read the report of a project, with what tools have said of its C++ since."""
     from fastml.compiler.hls_reports import merge_reports, read_reports
     from fastml.compiler.project import MANIFEST, REPORT, read_json, render_json
+    from fastml.compiler.support.diagnostics import FastmlError, in_file
     from fastml.compiler.tensors import write_atomically
 
     report = read_json(project / REPORT)
     if not report.get("hls"):
         return report
-    top = str(read_json(project / MANIFEST)["hls"]["top"])
+    manifest = read_json(project / MANIFEST)
+    try:
+        top = str(manifest["hls"]["top"])
+    except (KeyError, TypeError) as error:
+        place = in_file(str(project / MANIFEST))
+        raise FastmlError("names no top function", place, code="FML-FILE") from error
     merged = merge_reports(report, read_reports(project, top))
     if merged != report:
         write_atomically(project / REPORT, render_json(merged))
@@ -58,14 +65,19 @@ def _tool(report: dict[str, Any]) -> str:
     parts = [str(report["provenance"])]
     if "status" in report:
         parts.append(str(report["status"]))
-    if "latency_max" in report:
-        parts.append(f"latency {report['latency_min']}..{report['latency_max']}")
-    if "ii_max" in report:
-        parts.append(f"II {report['ii_max']}")
+    parts += [
+        f"{title} {_range(report.get(f'{key}_min'), report.get(f'{key}_max'))}"
+        for title, key in (("latency", "latency"), ("II", "ii"))
+        if f"{key}_max" in report
+    ]
     if "clock_ns" in report:
         parts.append(f"{report['clock_ns']:.3g} ns")
-    parts += [f"{value:g} {name.upper()}" for name, value in report.get("area", {}).items()]
+    parts += [f"{value} {name.upper()}" for name, value in report.get("area", {}).items()]
     return f"{', '.join(parts)} ({report['file']})"
+
+
+def _range(low: object, high: object) -> str:
+    return str(high) if low in (None, high) else f"{low}..{high}"
 
 
 def _short(value: object) -> str:

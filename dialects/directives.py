@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from xdsl.dialects.builtin import (
+    DenseArrayBase,
     DictionaryAttr,
     IntegerAttr,
     IntegerType,
@@ -22,6 +23,7 @@ from xdsl.dialects.builtin import (
     ModuleOp,
     StringAttr,
     UnitAttr,
+    i64,
 )
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation
@@ -45,7 +47,10 @@ TOP = "fastml.top"
 II = "fastml.ii"
 """Cycles between two frames: on the design, and on every function with loops."""
 LATENCY = "fastml.latency"
-"""Cycle in which the output beat appears, counted from the input beat: likewise."""
+"""Cycle in which the output beat appears, counted from the input beat: likewise.
+
+Of a process it is counted from the firing that makes the beat; an output of a process that
+comes earlier than the last one has its own."""
 START = "fastml.start"
 """Cycle in which an operation executes, a loop begins, or a function with loops is called.
 
@@ -58,9 +63,13 @@ UNROLL = "fastml.unroll"
 PARTITION = "fastml.partition"
 """Split an array into registers: into so many banks, or all where it is a unit attribute."""
 STREAM = "fastml.stream"
-"""The array is a first-in, first-out memory of so many elements."""
+"""The array is a first-in, first-out memory of so many beats.
+
+An input of a design that several processes read has a memory, and so a number, for each."""
 DATAFLOW = "fastml.dataflow"
 """The calls of a function run concurrently, each as soon as it has its inputs."""
+PROCESS = "fastml.process"
+"""Marks a function that a dataflow calls: its cycles are counted from its own firing."""
 INTERFACE = "fastml.interface"
 """Names, types and host-side arithmetic of the model's inputs and outputs; opaque here."""
 TAPS = "fastml.taps"
@@ -112,6 +121,13 @@ def _at_least(low: int) -> Check:
     return check
 
 
+def _is_stream(value: Attribute) -> str | None:
+    if isa(value, DenseArrayBase[IntegerType]):
+        good = value.elt_type == i64 and min(value.get_values(), default=0) >= 1
+        return None if good else "an array of i64 of at least 1"
+    return _at_least(1)(value)
+
+
 def _is_unroll(value: Attribute) -> str | None:
     return None if isinstance(value, UnitAttr) else _at_least(1)(value)
 
@@ -146,7 +162,7 @@ DIRECTIVES: Mapping[str, Directive] = {
     DIRECTION: _on(_is_direction, ARGUMENT),
     TOP: _on(_is_unit, "func.func", "hw.module"),
     II: _on(_at_least(1), "func.func", "hw.module"),
-    LATENCY: _on(_at_least(0), "func.func", "hw.module"),
+    LATENCY: _on(_at_least(0), ARGUMENT, "func.func", "hw.module"),
     START: _on(
         _at_least(0),
         "affine.for",
@@ -158,8 +174,9 @@ DIRECTIVES: Mapping[str, Directive] = {
     PIPELINE: _on(_at_least(1), "affine.for"),
     UNROLL: _on(_is_unroll, "affine.for"),
     PARTITION: _on(_is_unroll, ARGUMENT, "memref.alloc"),
-    STREAM: _on(_at_least(1), "memref.alloc"),
+    STREAM: _on(_is_stream, ARGUMENT, "memref.alloc"),
     DATAFLOW: _on(_is_unit, "func.func"),
+    PROCESS: _on(_is_unit, "func.func"),
     INTERFACE: _on(_is_dictionary, "builtin.module"),
     TAPS: _on(_is_dictionary, "builtin.module"),
     PORTS: _on(_is_dictionary, "hw.module"),
@@ -197,23 +214,34 @@ def verify_directives(module: ModuleOp) -> None:
         if isinstance(op, FuncOp):
             for index, attributes in enumerate(argument_attributes(op)):
                 _verify(attributes, ARGUMENT, op)
-                _verify_layout(op, op.body.block.args[index].type, attributes)
+                _verify_layout(op, op.body.block.args[index].type, attributes, op)
         elif op.name == "memref.alloc":
-            _verify_layout(op, op.results[0].type, op.attributes)
+            _verify_layout(op, op.results[0].type, op.attributes, op.parent_op())
 
 
-def _verify_layout(op: Operation, of: Attribute, attributes: Mapping[str, Attribute]) -> None:
-    """Compare the layout of a memref with its type."""
+def _verify_layout(
+    op: Operation,
+    of: Attribute,
+    attributes: Mapping[str, Attribute],
+    function: Operation | None,
+) -> None:
+    """Compare the layout of a memref with its type: where beats flow, it may hold several."""
     text = attributes.get(ELEMENTS)
     if not isinstance(text, StringAttr) or not isa(of, MemRefType):
         return
     layout = Elements.parse(text.data)
-    if of.get_shape() != (len(layout),):
+    shape, flows = of.get_shape(), function is not None and is_dataflow(function)
+    if shape[-1:] != (len(layout),) or len(shape) > 1 + flows:
         raise FastmlError(f"layout '{layout}' has {len(layout)} elements, not {of}", op)
     element_type = of.get_element_type()
     width = max(layout.container[0], 1)
     if element_type != IntegerType(width):
         raise FastmlError(f"layout '{layout}' needs elements of type i{width}, not {of}", op)
+
+
+def is_dataflow(function: Operation) -> bool:
+    """Whether ``function`` is a network of processes, or one of the processes."""
+    return DATAFLOW in function.attributes or PROCESS in function.attributes
 
 
 def argument_attributes(function: FuncOp) -> tuple[Mapping[str, Attribute], ...]:
@@ -245,3 +273,11 @@ def layout(attributes: Mapping[str, Attribute]) -> Elements | None:
     """Layout of a beat, or ``None`` where it is absent."""
     found = text(attributes, ELEMENTS)
     return None if found is None else Elements.parse(found)
+
+
+def depths(attributes: Mapping[str, Attribute]) -> tuple[int, ...]:
+    """Depths of the first-in, first-out memories that an array is; none where it is not."""
+    found = attributes.get(STREAM)
+    if isa(found, DenseArrayBase[IntegerType]):
+        return tuple(found.get_values())
+    return (found.value.data,) if isinstance(found, IntegerAttr) else ()

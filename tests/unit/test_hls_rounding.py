@@ -12,8 +12,16 @@ from fastml.dialects.fixed_modes import Overflow, Quantisation, drop_bits, requa
 from fastml.dialects.qflow_functions import Rounding, rescale
 from fastml.runtime.csim import find_headers
 
-DROPPED, LOST = 2, 1
-"""Low bits that are rounded away, and high bits that overflow."""
+SHAPES: dict[str, Callable[[int], tuple[int, int]]] = {
+    "some": lambda width: (2, 1),
+    "one": lambda width: (1, 0),
+    "none": lambda width: (0, 3),
+    "appended": lambda width: (-1, 2),
+    "all": lambda width: (width, -width),
+    "more": lambda width: (width + 2, -width - 2),
+}
+"""Low bits that are dropped and high bits that are lost, for a width of the result."""
+WIDTHS = range(1, 13)
 
 AP = """
 #include <ap_fixed.h>
@@ -55,43 +63,53 @@ def ac(width: int, integer: int, signed: bool, *modes: str) -> str:
     return f"ac_fixed<{width}, {integer}, {str(signed).lower()}{given}>"
 
 
-@pytest.mark.parametrize(
-    "widths",
-    [
-        (1, 4),
-        pytest.param(tuple(range(1, 13)), marks=pytest.mark.full),
-    ],
-    ids=["some", "all"],
-)
-@pytest.mark.parametrize(("head", "kind"), [(AP, ap), (AC, ac)], ids=["ap_fixed", "ac_fixed"])
+HEADERS: dict[str, tuple[str, Callable[..., str], str]] = {
+    "ap_fixed": (AP, ap, "ap_types"),
+    "ac_fixed": (AC, ac, "ac_types"),
+}
+CASES = [
+    *(pytest.param(name, "some", (3,), id=f"{name}-some") for name in HEADERS),
+    *(
+        pytest.param(name, shape, tuple(WIDTHS), id=f"{name}-{shape}-all", marks=pytest.mark.full)
+        for name in HEADERS
+        for shape in SHAPES
+        if (name, shape) != ("ap_fixed", "more")  # its own assertion fails
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "widths"), CASES)
 def test_every_mode_on_every_input(
-    head: str,
-    kind: Callable[..., str],
+    name: str,
+    shape: str,
     widths: tuple[int, ...],
     tmp_path: Path,
     require_tool: Callable[[str], str],
 ):
     compiler = require_tool("g++")
     require_tool("ap_types")
+    head, kind, library = HEADERS[name]
     plan = list(product(widths, (False, True), (False, True), Quantisation, Overflow))
     lines = list[str]()
     for width, signed, target_signed, rounding, overflow in plan:
-        source = kind(width + DROPPED + LOST, width - 1, signed)
+        drop, lost = SHAPES[shape](width)
+        given = width + drop + lost
+        source = kind(given, width - 2 + lost, signed)
         target = kind(width, width - 2, target_signed, rounding.name, overflow.name)
-        lines.append(f"  table<{source}, {target}, {width + DROPPED + LOST}, {width}>();")
+        lines.append(f"  table<{source}, {target}, {given}, {width}>();")
     (tmp_path / "tables.cpp").write_text("\n".join([head, "int main() {", *lines, "}"]))
-    headers = find_headers("ap_types" if kind is ap else "ac_types")
-    flags = ["-std=c++14", "-O0", "-fno-exceptions", "-w", "-isystem", str(headers)]
+    flags = ["-std=c++14", "-O0", "-fno-exceptions", "-w", "-isystem", str(find_headers(library))]
     subprocess.run([compiler, *flags, "tables.cpp", "-o", "tables"], cwd=tmp_path, check=True)
     said = subprocess.run([tmp_path / "tables"], capture_output=True, check=True).stdout
     tables = np.frombuffer(said, "<u2").astype(np.int64)
     at = 0
     for width, signed, target_signed, rounding, overflow in plan:
-        count = 1 << (width + DROPPED + LOST)
+        drop, lost = SHAPES[shape](width)
+        count = 1 << (width + drop + lost)
         raw = np.arange(count)
         if signed:
             raw = np.where(raw >= count // 2, raw - count, raw)
-        ours = requantise(raw, DROPPED, width, target_signed, rounding, overflow)
+        ours = requantise(raw, drop, width, target_signed, rounding, overflow)
         what = f"{width} bits, {signed} to {target_signed}, {rounding}, {overflow}"
         np.testing.assert_array_equal(ours & ((1 << width) - 1), tables[at : at + count], what)
         at += count

@@ -1,7 +1,7 @@
 """The Python API: a model compiled, to be executed at every level, verified and written."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -23,7 +23,8 @@ from fastml.runtime.levels import Level, NetworkLevel, open_level
 from fastml.runtime.qflow import graph_of
 
 if TYPE_CHECKING:
-    from fastml.runtime.csim import CsimLevel, Emulator
+    from fastml.runtime.csim import CsimLevel
+    from fastml.runtime.csim_extension import Emulator
 
 Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = Mapping[str, Tensor]
@@ -225,11 +226,19 @@ class Design:
         assert level.name == "csim"
         return cast("CsimLevel", level)
 
-    def build_csim(self) -> "Emulator":
-        """Compile the HLS C++ for speed; return it as a function on real inputs."""
-        from fastml.runtime.csim import FAST_RUN, Emulator
+    def build_csim(self, flavour: str | None = None) -> "Emulator":
+        """Compile the HLS C++ for speed; return it as a function on arrays, like ``predict``.
 
-        return Emulator(replace(self.csim, flags=FAST_RUN), self.by_name)
+        Without ``flavour``, that of the options (or of the project) is compiled. Raises
+        ``FML-TOOL`` where the C++ compiler or the headers of the integer types are missing.
+        """
+        from fastml.compiler.hls import open_csim
+        from fastml.runtime.csim_extension import Emulator
+
+        level = self.csim
+        if flavour not in (None, level.design.flavour):
+            level = open_csim(self, flavour)
+        return Emulator(level, self.by_name)
 
     @cached_property
     def graph(self) -> GraphOp:

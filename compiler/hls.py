@@ -24,10 +24,10 @@ def headers_of(options: "BuildOptions") -> Path | None:
     return None if options.ap_types is None else Path(options.ap_types)
 
 
-def emit_hls(design: "Design") -> CppDesign:
-    """Print the C++ of a design, in the flavour that its options ask for."""
+def emit_hls(design: "Design", name: str | None = None) -> CppDesign:
+    """Print the C++ of a design, in the flavour ``name`` or that which its options ask for."""
     options = design.options
-    flavour = flavour_of(options.hls)
+    flavour = flavour_of(name or options.hls)
     if options.hls_interface not in flavour.interfaces:
         raise FastmlError(
             f"{flavour.tool} has no interface '{options.hls_interface}' here",
@@ -41,9 +41,9 @@ def emit_hls(design: "Design") -> CppDesign:
     return design_of(program, module)
 
 
-def open_csim(design: "Design") -> CsimLevel:
+def open_csim(design: "Design", flavour: str | None = None) -> CsimLevel:
     """Return the C++ of a design, ready to be executed."""
-    printed = emit_hls(design)
+    printed = emit_hls(design, flavour)
     design.runner.lap("(emit HLS C++)")
     return CsimLevel(printed, host_of(design.module("affine")), headers_of(design.options))
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -37,8 +37,6 @@ CODE = Path(__file__).with_name("csim_sources")
 """Folder of the C++ that is compiled beside a design."""
 FAST_BUILD = ("-O0", "-fno-exceptions")
 """What builds soonest; the headers are slow to optimise."""
-FAST_RUN = ("-O2", "-fno-exceptions")
-"""What runs fastest."""
 _MAIN_HEADER = {"ap_types": "ap_int.h", "ac_types": "ac_int.h"}
 _WHEELS = {
     "ap_types": (
@@ -411,21 +409,3 @@ class CsimLevel(Level):
             {edge: Signal(values, offers + design.latency) for edge, values in outputs.items()},
             signals,
         )
-
-
-class Emulator:
-    """The C++ of a design, compiled for speed, as a function on real inputs."""
-
-    def __init__(self, level: CsimLevel, by_name: Callable[[Any], dict[str, NDArray[Any]]]):
-        if level.host is None:
-            raise FastmlError("carries no 'fastml.interface'", in_file("csim"), code="FML-USAGE")
-        self.host = level.host
-        self.compiled = level.build()
-        self._by_name = by_name
-
-    def __call__(self, x: Any) -> Any:
-        """Return the model's outputs: one array, or several by name."""
-        beats = self.host.encode(self._by_name(x))
-        outputs, _ = self.compiled(beats)
-        decoded = self.host.decode(outputs)
-        return next(iter(decoded.values())) if len(decoded) == 1 else decoded

@@ -8,6 +8,7 @@ shape ``(frames, ...)``; real ones are float32. Beats are integers of shape
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from math import prod
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -166,7 +167,7 @@ def unknown_edge(name: str, known: Iterable[str]) -> FastmlError:
 def as_beats(values: Array) -> Integers:
     """Flatten the elements of each frame."""
     assert values.dtype != np.float32
-    flat: NDArray[Any] = values.reshape(len(values), -1)
+    flat: NDArray[Any] = values.reshape(len(values), prod(values.shape[1:]))
     return narrow(flat)
 
 

@@ -241,24 +241,48 @@ def simulate(
     place = UnknownLoc() if at is None else at
     run = _Run(network, waits, ready or {})
     run.settle()
+    if not run.stuck():
+        return run.times()
     cycle = run.last_cycle()
-    shortages = dict[str, Shortage]()
+    depths = {fifo.name: fifo.depth for fifo in network.fifos if fifo.depth is not None}
+    raise DeadlockError(cycle, _shortages(run, network, waits, depths, place), place)
+
+
+def _shortages(
+    run: "_Run",
+    network: Network,
+    waits: Mapping[str, Cycles],
+    depths: Mapping[str, int],
+    at: Operation | LocationAttr,
+) -> list[Shortage]:
+    """Return what a stuck run lacks, the FIFO that stopped it first.
+
+    Which firings can happen at all does not depend on their times: with one slot more the run
+    goes on, and the slots that are added are what was missing.
+    """
+    found = dict[str, int]()
     while run.stuck():
         fifo = run.culprit()
-        if fifo is None:
+        if fifo is None or fifo.depth is None:
             message = "the beats of the inputs do not make whole frames"
-            raise FastmlError(message, place, code="FML-STIMULUS")
-        # Which firings can happen at all does not depend on their times: with one slot more
-        # the run goes on, and the slots that are added in all are what was missing.
-        assert fifo.depth is not None
-        had = shortages[fifo.name].has if fifo.name in shortages else fifo.depth
+            raise FastmlError(message, at, code="FML-STIMULUS")
         fifo.depth += 1
-        shortages[fifo.name] = Shortage(fifo.name, fifo.depth, had)
+        found[fifo.name] = fifo.depth
         run.wake(fifo.writer)
         run.settle()
-    if shortages:
-        raise DeadlockError(cycle, list(shortages.values()), place)
-    return run.times()
+    if len(found) > 1:  # one may have grown where another would have done
+        for name in reversed(found):
+            while found[name] > depths[name] and _ends(
+                network.with_depths(found | {name: found[name] - 1}), waits
+            ):
+                found[name] -= 1
+    return [Shortage(f, needs, depths[f]) for f, needs in found.items() if needs > depths[f]]
+
+
+def _ends(network: Network, waits: Mapping[str, Cycles]) -> bool:
+    run = _Run(network, waits, {})
+    run.settle()
+    return not run.stuck()
 
 
 @dataclass
@@ -297,8 +321,13 @@ class _Actor:
         """Whether the next firing waits for a token (a source: has no more beats)."""
         if self.waits is not None and len(self.fired) >= len(self.waits):
             return True
+        return bool(self.starving)
+
+    @property
+    def starving(self) -> list[_Fifo]:
+        """The FIFOs whose tokens the next firing lacks."""
         phase = len(self.fired) % len(self.needs)
-        return any(len(f.pushed) == len(f.popped) for f in self.needs[phase])
+        return [f for f in self.needs[phase] if len(f.pushed) == len(f.popped)]
 
     @property
     def full(self) -> list[_Fifo]:
@@ -423,16 +452,24 @@ class _Run:
         return unfinished or any(not a.starved for a in self.actors)
 
     def culprit(self) -> _Fifo | None:
-        """Return the first full FIFO that stops its writer while its reader starves.
+        """Return a full FIFO without which the run cannot go on; none if input is missing.
 
-        A full FIFO whose reader waits for a slot itself only passes on what is wrong further
-        down, and there is no cycle of FIFOs.
+        Actors wait for each other in a circle: for a slot, which the reader frees, or for a
+        token, which the writer makes. Of the full FIFOs in it, take one whose reader starves.
         """
-        for actor in self.actors:
-            for fifo in [] if actor.starved else actor.full:
-                if self.actors[fifo.reader].starved:
-                    return fifo
-        return None
+        blocked = (n for n, actor in enumerate(self.actors) if not actor.starved and actor.full)
+        at = next(blocked, None)
+        path = dict[int, _Fifo]()
+        while at is not None and at not in path:
+            actor = self.actors[at]
+            starving, full = actor.starving, actor.full
+            if not starving and (actor.starved or not full):
+                return None
+            path[at] = starving[0] if starving else full[0]
+            at = path[at].writer if starving else path[at].reader
+        circle = list(path)[list(path).index(at) :] if at is not None else []
+        fifos = (path[n] for n in circle if path[n].writer == n)
+        return next((fifo for fifo in fifos if self.actors[fifo.reader].starved), None)
 
     def last_cycle(self) -> int:
         """Return the last cycle in which anything moved."""

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.runtime.bits import WORD, Words, field, pack_rows, unpack_rows, word_count
 from fastml.runtime.hw import Undefined
+from fastml.runtime.hw_sources import VALID
 from fastml.runtime.trace import Integers, PortLayout, Signal, Stimulus, TapLayout, Trace
 
 RESET = "rst"
 RESET_CYCLES = 4
 """Cycles of reset before the first frame may be offered."""
-VALID = "_valid"
 
 
 class ClockedDesign(Protocol):
@@ -157,7 +157,7 @@ def _read(
     edges: dict[str, Signal] = {}
     for tap in taps:
         cycles = _tap_cycles(tap, plan)
-        edges[tap.name] = Signal(_tap_values(seen, tap, cycles), cycles - plan.origin)
+        edges[tap.name] = Signal(tap_values(seen, tap, cycles), cycles - plan.origin)
     return Trace(answers, edges)
 
 
@@ -178,7 +178,8 @@ def _tap_cycles(tap: TapLayout, plan: Drive) -> NDArray[np.int64]:
     return cycles
 
 
-def _tap_values(seen: Mapping[str, Words], tap: TapLayout, cycles: NDArray[np.int64]) -> Integers:
+def tap_values(seen: Mapping[str, Words], tap: TapLayout, cycles: NDArray[np.int64]) -> Integers:
+    """Return the elements of a tap, each in its own cycle of ``cycles`` (frames, elements)."""
     columns: list[Integers] = []
     offset = 0
     for element, (width, is_signed) in enumerate(zip(tap.widths, tap.signed, strict=True)):
@@ -220,7 +221,7 @@ def _check_defined(
         whole = late[(late < cycles).all(axis=1)]
         if not sum(tap.widths):
             continue
-        odd = _tap_values(seen, tap, whole) != _tap_values(other, tap, whole)
+        odd = tap_values(seen, tap, whole) != tap_values(other, tap, whole)
         differs = np.zeros(cycles, np.bool_)
         differs[whole[odd]] = True
         _refuse(f"tap '{tap.name}'", differs, plan)

@@ -13,7 +13,7 @@ every valid output.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -25,8 +25,12 @@ from fastml.runtime.hw_compile import compile_netlist
 from fastml.runtime.hw_feedback import Step, generate, imports_of
 from fastml.runtime.hw_netlist import flatten
 from fastml.runtime.hw_ops import ELEMENTARY, Operand, Vector
-from fastml.runtime.hw_slots import NEVER, Component, Fields, Instruction, Program
+from fastml.runtime.hw_slots import NEVER, Beat, Component, Fields, Instruction, Program
+from fastml.runtime.hw_sources import Source, close_loops
 from fastml.runtime.trace import Integers
+
+if TYPE_CHECKING:
+    from fastml.runtime.streams import StreamDrive
 
 CHUNK = 2048
 """Cycles that are computed at once: vectors that stay in the cache."""
@@ -67,10 +71,17 @@ def _mix(value: int) -> int:
 class HwSimulator:
     """A compiled design: run it as often as wanted, from an undefined state each time."""
 
-    def __init__(self, module: ModuleOp, top: str, watch: Iterable[str] = ()):
+    def __init__(
+        self, module: ModuleOp, top: str, watch: Iterable[str] = (), streams: Iterable[str] = ()
+    ):
+        """Compile ``top``, to see the wires ``watch``.
+
+        The valid/ready input ports ``streams`` are fed by sources, by :meth:`stream` alone.
+        """
         with no_collection():
             check_hardware(module, top)
             netlist = flatten(module, top)
+            close_loops(netlist, streams)
             self._program = compile_netlist(netlist, watch)
             self._code = _bind(self._program)
         self.inputs = {n: netlist.nodes[i].width for n, i in netlist.inputs.items()}
@@ -95,18 +106,39 @@ class HwSimulator:
         A value in cycle ``t`` is the one just before the rising edge that ends the cycle.
         """
         run = _Run(self._program, undefined)
-        names = self._program.watched
-        found: dict[str, list[Words]] = {name: [] for name in names}
+        parts: list[dict[str, Words]] = []
         for start in range(0, cycles, CHUNK):
             count = min(CHUNK, cycles - start)
             chunk = {n: words[start : start + count] for n, words in inputs.items()}
-            env = run.chunk(self._code, chunk, count)
-            for name, fields in names.items():
-                found[name].append(_collect(fields, env, count))
-        return {
-            name: np.concatenate(parts) if parts else _collect(names[name], [], 0)
-            for name, parts in found.items()
-        }
+            parts.append(self._watch(run.chunk(self._code, chunk, count), count))
+        return self._join(parts)
+
+    def stream(
+        self, plan: "StreamDrive", undefined: Undefined = Undefined.PATTERN
+    ) -> dict[str, Words]:
+        """Let the sources and sinks of ``plan`` drive the design; see ``StreamedDesign``."""
+        from fastml.runtime.streams import Progress
+
+        run = _Run(self._program, undefined, plan.sources)
+        progress = Progress(plan)
+        parts: list[dict[str, Words]] = []
+        start = 0
+        while progress.end is None or start < progress.end:
+            inputs = plan.open_loop(start, CHUNK)
+            seen = self._watch(run.chunk(self._code, inputs, CHUNK), CHUNK)
+            parts.append(seen | {n: inputs[n] for n in inputs if n not in seen})
+            progress.see(start, parts[-1])
+            start += CHUNK
+        return {name: words[: progress.end] for name, words in self._join(parts).items()}
+
+    def _watch(self, env: Sequence[Operand], count: int) -> dict[str, Words]:
+        watched = self._program.watched
+        return {name: _collect(fields, env, count) for name, fields in watched.items()}
+
+    def _join(self, parts: Sequence[dict[str, Words]]) -> dict[str, Words]:
+        if not parts:
+            return self._watch([], 0)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def simulate(
@@ -164,8 +196,14 @@ class _Bound:
 class _Run:
     """The state of one run."""
 
-    def __init__(self, program: Program, undefined: Undefined):
+    def __init__(
+        self, program: Program, undefined: Undefined, sources: Mapping[str, Source] | None = None
+    ):
         self.program = program
+        self.sources = sources or {}
+        self.source_states = {port: [0, source.first] for port, source in self.sources.items()}
+        self.beats: dict[Beat, Vector] = {}
+        self.first = 0
         self.undefined = undefined
         self.count = 0
         self.env: list[Operand] = [slot.const or 0 for slot in program.slots]
@@ -193,6 +231,7 @@ class _Run:
                 bound.special(self)
             for index in bound.dead:
                 env[index] = 0
+        self.first += count
         return env
 
     def delay(self, instruction: Instruction) -> None:
@@ -219,11 +258,31 @@ class _Run:
         key = id(component)
         state = self.states.get(key) or self.first_state(component)
         series = [cast(Vector, self.env[index]).tolist() for index in imports]
-        registers, exported = step(self.count, state[0], state[1], series)
+        ports = [source.port for source in component.sources]
+        sources = [self.source_states[port] for port in ports]
+        tables = [[*self.sources[port].waits.tolist(), NEVER] for port in ports]
+        tables += [self.bits(beat).tolist() for beat in component.beats]
+        registers, exported = step(
+            self.first, self.count, state[0], state[1], series, sources, tables
+        )
         self.states[key] = registers, state[1]
+        self.source_states |= zip(ports, sources, strict=True)
         for index, values in zip(sorted(component.exports), exported, strict=True):
             wide = component.exports[index].wide
             self.env[index] = np.array(values, object if wide else np.int64)
+
+    def bits(self, beat: Beat) -> Vector:
+        """Return some bits of all beats of a source, and of one more that never comes."""
+        if beat not in self.beats:
+            words = self.sources[beat.port].beats
+            self.beats[beat] = np.append(field(words, beat.low, beat.width), 0)
+        return self.beats[beat]
+
+    def beat(self, instruction: Instruction) -> None:
+        """Show the beat that a source presents, or what its input carries besides."""
+        present, index, other = (self.env[slot.index] for slot in instruction.operands)
+        beats = self.bits(cast(Beat, instruction.param))
+        self.env[instruction.result.index] = np.where(present, beats[index], other)
 
     def first_state(self, component: Component) -> tuple[list[int], list[list[int]]]:
         registers = [
@@ -270,6 +329,8 @@ def _bind_one(instruction: Instruction, used: tuple[int, ...], dead: tuple[int, 
     match instruction.name, instruction.param:
         case "delay", _:
             special = _delay(instruction)
+        case "beat", _:
+            special = _beat(instruction)
         case "component", Component() as component:
             special = _feedback(component, used)
         case "table", words:
@@ -288,6 +349,10 @@ def _bind_one(instruction: Instruction, used: tuple[int, ...], dead: tuple[int, 
 
 def _delay(instruction: Instruction) -> Callable[[_Run], None]:
     return lambda run: run.delay(instruction)
+
+
+def _beat(instruction: Instruction) -> Callable[[_Run], None]:
+    return lambda run: run.beat(instruction)
 
 
 def _feedback(component: Component, used: Sequence[int]) -> Callable[[_Run], None]:

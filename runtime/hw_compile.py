@@ -14,6 +14,7 @@ from fastml.runtime.hw_netlist import Memory, Netlist, Node, components
 from fastml.runtime.hw_slots import (
     NEVER,
     Atom,
+    Beat,
     Builder,
     Component,
     Fields,
@@ -22,6 +23,7 @@ from fastml.runtime.hw_slots import (
     Piece,
     Program,
     Slot,
+    SourceState,
     State,
     Value,
     cut,
@@ -65,6 +67,7 @@ class _Compiler(Builder):
         self.inputs: dict[str, Fields] = {}
         self.memories: dict[int, MemoryState] = {}
         self.states: dict[int, State] = {}
+        self.sources: dict[int, SourceState] = {}
 
     def run(self, targets: dict[str, int]) -> Program:
         for component in components(self.nodes, targets.values()):
@@ -339,6 +342,36 @@ class _Compiler(Builder):
             self.memories[number] = MemoryState(memory, self.fill(memory.width))
             self.component.memories.append(self.memories[number])
             self.values[number] = ()
+        elif node.kind == "source":
+            self.open_source(number)
+
+    def open_source(self, number: int) -> None:
+        """Present a beat, or what the input carries besides."""
+        node = self.nodes[number]
+        assert self.component is not None
+        index, due = (self.slot(0, NEVER, NEVER) for _ in range(2))
+        index.owner = due.owner = self.component
+        present = self.slot(0, 1)
+        source = self.sources[number] = SourceState(cast(str, node.param), index, due, present)
+        self.component.sources.append(source)
+        self.append("present", present, [due])
+        early = self.unsigned(self.atom(self.operand(node, 0)))
+        self.values[number] = self.result(self.emit("or", early, present), 1)
+
+    def visit_beat(self, node: Node) -> Value:
+        """Look up the data of the beat that is presented."""
+        source = self.sources[node.operands[1]]
+        pieces: list[Piece] = []
+        low = 0
+        for atom, _, width, _ in self.operand(node, 0):
+            slot = self.slot(0, (1 << width) - 1)
+            beat = Beat(source.port, low, width)
+            self.append("beat", slot, [source.present, source.index, atom.slot], beat)
+            if slot.owner is not None:
+                slot.owner.beats.append(beat)
+            pieces.append((Atom(slot, width), 0, width, 0))
+            low += width
+        return tuple(pieces)
 
     def is_clocked_read(self, node: Node) -> bool:
         if node.kind != "read":
@@ -401,6 +434,8 @@ class _Compiler(Builder):
             gate = self.port(enable[0]) if enable else None
             read = (self.states[number], self.port(address), gate)
             self.memories[memory].reads.append(read)
+        elif node.kind == "source":
+            self.sources[number].ready = self.port(node.operands[1])
         elif node.kind == "register":
             value = self.operand(node, 0)
             if len(node.operands) == 3:
@@ -429,4 +464,5 @@ _HANDLERS: dict[str, Callable[[_Compiler, Node], Value]] = {
     "array": _Compiler.visit_array,
     "table": _Compiler.visit_array,
     "read": _Compiler.visit_read,
+    "beat": _Compiler.visit_beat,
 }

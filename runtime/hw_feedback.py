@@ -4,15 +4,17 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias, cast
 
 from fastml.runtime.hw_ops import ELEMENTARY
-from fastml.runtime.hw_slots import Component, Instruction, MemoryState, Slot
+from fastml.runtime.hw_slots import Beat, Component, Instruction, MemoryState, Slot
 
 Step: TypeAlias = Callable[
-    [int, list[int], list[list[int]], list[list[int]]],
+    [int, int, list[int], list[list[int]], list[list[int]], list[list[int]], list[list[int]]],
     tuple[list[int], list[list[int]]],
 ]
-"""From cycles, registers, memories and imported series to registers and exported series.
+"""From the first cycle, the number of cycles, registers, memories, imported series, the
+states of sources (next beat, and when it is due) and their tables (waits before the beats of
+each, then the bits that are read of beats) to registers and exported series.
 
-Memories change in place.
+Memories and states of sources change in place.
 """
 
 
@@ -33,6 +35,9 @@ def _used(component: Component) -> Iterator[Slot]:
     for state in component.states:
         if state.following is not None:
             yield state.following
+    for source in component.sources:
+        if source.ready is not None:
+            yield source.ready
     for memory in component.memories:
         yield memory.fill
         for write in memory.writes:
@@ -77,16 +82,31 @@ class _Generator:
             self.body.append(f"o{slot.index}[cycle] = {_name(slot)}")
         self.clock_edge()
         head = [
-            "def step(cycles, states, memories, imports):",
+            "def step(first, cycles, states, memories, imports, sources, tables):",
             *_unpack(states, "states"),
+            *_unpack(self.source_states(), "sources"),
+            *_unpack(self.source_tables(), "tables"),
             *_unpack([f"m{i}" for i in range(len(component.memories))], "memories"),
             *_unpack([f"i{slot.index}" for slot in imports], "imports"),
             *(f"    o{slot.index} = [0] * cycles" for slot in exports),
             "    for cycle in range(cycles):",
+            *(["        now = first + cycle"] if component.sources else []),
         ]
         outs = ", ".join(f"o{slot.index}" for slot in exports)
-        tail = f"    return [{', '.join(states)}], [{outs}]"
-        return [*head, *(f"        {line}" for line in self.body), tail], self.tables
+        tail = [f"    sources[:] = [{', '.join(self.source_states())}]"]
+        tail.append(f"    return [{', '.join(states)}], [{outs}]")
+        return [*head, *(f"        {line}" for line in self.body), *tail], self.tables
+
+    def source_states(self) -> list[str]:
+        """Name the state of each source, as a pattern."""
+        sources = self.component.sources
+        return [f"[{_name(source.index)}, {_name(source.due)}]" for source in sources]
+
+    def source_tables(self) -> list[str]:
+        """Name what sources give: waits, then the bits of beats that are read here."""
+        component = self.component
+        waits = [f"w{number}" for number in range(len(component.sources))]
+        return waits + [f"b{number}" for number in range(len(component.beats))]
 
     def text(self, instruction: Instruction) -> str:
         operands = [_name(slot) for slot in instruction.operands]
@@ -96,6 +116,11 @@ class _Generator:
             case "table":
                 self.tables.append(cast(list[int], instruction.param))
                 return f"t{len(self.tables) - 1}[{operands[0]}]"
+            case "present":
+                return f"1 if now >= {operands[0]} else 0"
+            case "beat":
+                number = self.component.beats.index(cast(Beat, instruction.param))
+                return f"b{number}[{operands[1]}] if {operands[0]} else {operands[2]}"
             case "read":
                 memory = cast(MemoryState, instruction.param)
                 return self.read(memory, operands[0], operands[1:])
@@ -128,6 +153,14 @@ class _Generator:
                 self.collide(memory, name, _name(address), gate)
         for number, memory in enumerate(self.component.memories):
             self.write(number, memory)
+        for number, source in enumerate(self.component.sources):
+            assert source.ready is not None
+            index, due = _name(source.index), _name(source.due)
+            self.body += [
+                f"if {_name(source.present)} and {_name(source.ready)}:",
+                f"    {index} += 1",
+                f"    {due} = now + 1 + w{number}[{index}]",
+            ]
         states = self.component.states
         if states:
             targets = ", ".join(_name(state.current) for state in states)

@@ -27,6 +27,9 @@ class Component:
         self.code: list[Instruction] = []
         self.states: list[State] = []
         self.memories: list[MemoryState] = []
+        self.sources: list[SourceState] = []
+        self.beats: list[Beat] = []
+        """What the component itself reads from the beats of sources."""
         self.exports: dict[int, Slot] = {}
 
 
@@ -97,6 +100,28 @@ class MemoryState:
         default_factory=list["tuple[State, Slot, Slot | None]"]
     )
     """Ports that answer one cycle later: register, address, enable."""
+
+
+@dataclass(eq=False)
+class SourceState:
+    """A source of beats, which answers to the design's ready."""
+
+    port: str
+    index: Slot
+    """The beat that is next."""
+    due: Slot
+    """The cycle from which it is presented."""
+    present: Slot
+    ready: Slot | None = None
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Some bits of a port's beats, to be looked up."""
+
+    port: str
+    low: int
+    width: int
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Stimulus:
             idle = self.idle.get(port, np.zeros(count, np.int64))
             if idle.shape != (count,) or (idle < 0).any():
                 raise _odd(f"'idle' of '{port}' must be {count} numbers of cycles, one a beat")
-            if self.frames and count % self.frames:
+            if count and (not self.frames or count % self.frames):
                 raise _odd(f"'{port}' has {count} beats for {self.frames} frames")
             found[port] = idle.astype(np.int64)
             if count:

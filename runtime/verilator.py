@@ -9,19 +9,23 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.runtime.bits import WORD, Words, word_count
 from fastml.runtime.hw import Undefined
+from fastml.runtime.hw_sources import NEVER, READY, VALID
+from fastml.runtime.streams import NOISE, StreamDrive
 
 _MAIN = Path(__file__).with_name("verilator_main.cpp")
 _BENCH = "fastml_bench"
@@ -153,6 +157,25 @@ class VerilatedDesign:
         bench = _bench(top, self.inputs, outputs, watch or {}, clock)
         self._program = _build({**files, f"{_BENCH}.sv": bench}, optimise)
 
+    def stream(
+        self, plan: StreamDrive, undefined: Undefined = Undefined.PATTERN
+    ) -> dict[str, Words]:
+        """Let the sources and sinks of ``plan`` drive the design; see ``StreamedDesign``."""
+        given, seen = _places(self.inputs), _places(self.watched)
+        width = _total(self.watched) + len(plan.sources)
+        with tempfile.TemporaryDirectory() as name:
+            paths = [Path(name) / "given", Path(name) / "seen"]
+            with paths[0].open("wb") as file:
+                for part in _stream_plan(plan, given, seen, _total(self.inputs)):
+                    part.tofile(file)
+            self._simulate(paths, "stream", undefined)
+            rows = np.fromfile(paths[1], np.uint32).reshape(-1, width)
+        words = self._split(rows)
+        for number, port in enumerate(plan.sources, _total(self.watched)):
+            words[port + VALID] = rows[:, number : number + 1]
+        inputs = plan.open_loop(0, len(rows))
+        return {name: w for name, w in inputs.items() if name not in words} | words
+
     def run(
         self,
         inputs: Mapping[str, Words],
@@ -167,22 +190,53 @@ class VerilatedDesign:
         for name, at in _places(self.inputs).items():
             words = inputs[name][:cycles]
             given[:, at : at + words.shape[1]] = words
-        mode, seed = _RESET[undefined]
         with tempfile.TemporaryDirectory() as name:
-            paths = [str(Path(name) / "given"), str(Path(name) / "seen")]
+            paths = [Path(name) / "given", Path(name) / "seen"]
             given.tofile(paths[0])
-            done = subprocess.run(
-                [str(self._program), *paths, str(cycles), str(mode), str(seed)],
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode:
-                raise _failure("the simulation", done.stderr or done.stdout)
+            self._simulate(paths, str(cycles), undefined)
             seen = np.fromfile(paths[1], np.uint32).reshape(cycles, _total(self.watched))
+        return self._split(seen)
+
+    def _simulate(self, paths: Sequence[Path], cycles: str, undefined: Undefined) -> None:
+        """Run the program from one file to another; ``cycles`` may be ``stream``."""
+        arguments = [*map(str, paths), cycles, *map(str, _RESET[undefined])]
+        done = subprocess.run([str(self._program), *arguments], capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr or done.stdout or f"it ended with status {done.returncode}"
+            raise _failure("the simulation", said)
+
+    def _split(self, seen: Words) -> dict[str, Words]:
         return {
             name: seen[:, at : at + word_count(self.watched[name])]
             for name, at in _places(self.watched).items()
         }
+
+
+def _stream_plan(
+    plan: StreamDrive, given: Mapping[str, int], seen: Mapping[str, int], width: int
+) -> Iterator[NDArray[Any]]:
+    """Lay out a plan as the program reads it: numbers of 64 bits, then words of 32.
+
+    ``given`` and ``seen`` are the places of signals; a row of inputs has ``width`` words.
+    """
+    limit = -1 if plan.cycles is None else plan.cycles
+    numbers = [limit, plan.origin, plan.drain, plan.patience, NOISE]
+    numbers += [len(plan.sources), len(plan.sinks)]
+    for port, source in plan.sources.items():
+        beats, words = source.beats.shape
+        numbers += [given[port + VALID], given.get(port, 0), words, seen[port + READY], beats]
+        numbers += [source.first, *source.waits.tolist()[1:], NEVER][: beats + 1]
+    for port, sink in plan.sinks.items():
+        numbers += [given[port + READY], seen[port + VALID], plan.expected[port], len(sink)]
+        numbers += sink.astype(np.int64).tolist()
+    yield np.array(numbers, np.int64)
+    for start, count in ((0, plan.origin), (plan.origin, NOISE)):
+        rows = np.zeros((count, width), np.uint32)
+        for name, words in plan.open_loop(start, count).items():
+            rows[:, given[name] : given[name] + words.shape[1]] = words
+        yield rows
+    for source in plan.sources.values():
+        yield source.beats
 
 
 def _places(widths: Mapping[str, int]) -> dict[str, int]:

@@ -39,6 +39,8 @@ class Kind(Enum):
     STATE = auto()  # a register whose next value is connected later: feedback
     LOOKUP = auto()  # word of a constant array
     SELECT = auto()  # one of several wires
+    MEMORY = auto()
+    READ = auto()  # word of a memory
     INSTANCE = auto()
     RESULT = auto()
     NAMED = auto()
@@ -81,6 +83,30 @@ class StateInit:
     reset: int | None
     name: str | None
     serial: int
+
+
+@dataclass(frozen=True)
+class Ram:
+    """A memory: its words, their width, and its name.
+
+    What a clocked one is asked for comes a cycle later, and is undefined if it was being
+    written then.
+    """
+
+    depth: int
+    width: int
+    clocked: bool
+    name: str
+    serial: int
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write port of a memory, in use where ``enable`` holds."""
+
+    address: "Wire"
+    data: "Wire"
+    enable: "Wire"
 
 
 @dataclass(frozen=True)
@@ -133,6 +159,8 @@ class Netlist:
         self._count = 0
         self.next_of: dict[Wire, Wire] = {}
         """Next value of each state register."""
+        self.writes_of: dict[Wire, list[Write]] = {}
+        """Write ports of each memory."""
 
     def _new(
         self, kind: Kind, width: int, operands: tuple[Wire, ...], payload: Hashable = None
@@ -441,6 +469,28 @@ class Netlist:
         if all(wire is wires[0] for wire in wires):
             return wires[0]
         return self._new(Kind.SELECT, wires[0].width, (index, *wires))
+
+    def memory(self, depth: int, width: int, name: str, *, clocked: bool) -> Wire:
+        """Return a memory, to be read and written by :meth:`read` and :meth:`write`."""
+        assert depth > 1
+        assert width
+        wire = self._new(Kind.MEMORY, 0, (), Ram(depth, width, clocked, name, self._count))
+        self.writes_of[wire] = []
+        return wire
+
+    def read(self, memory: Wire, address: Wire) -> Wire:
+        """Return the word of a memory at ``address``; a cycle later if it is clocked."""
+        ram = memory.payload
+        assert isinstance(ram, Ram)
+        assert address.width == index_width(ram.depth)
+        return self._new(Kind.READ, ram.width, (memory, address))
+
+    def write(self, memory: Wire, address: Wire, data: Wire, enable: Wire) -> None:
+        """Let a memory take ``data`` at the end of the cycles in which ``enable`` holds."""
+        ram = memory.payload
+        assert isinstance(ram, Ram)
+        assert (address.width, data.width) == (index_width(ram.depth), ram.width)
+        self.writes_of[memory].append(Write(address, data, enable))
 
     # Registers
 

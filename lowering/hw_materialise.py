@@ -18,11 +18,20 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue, TypeAttribute
 from xdsl.utils.hints import isa
 
-from fastml.dialects.hw_extra import NAME_HINT, AggregateConstantOp, WireOp
+from fastml.dialects.hw_extra import (
+    NAME_HINT,
+    AggregateConstantOp,
+    FirMemOp,
+    FirMemReadOp,
+    FirMemType,
+    FirMemWriteOp,
+    WireOp,
+)
 from fastml.lowering.hw_builder import (
     Instance,
     Kind,
     Netlist,
+    Ram,
     StateInit,
     Table,
     Wire,
@@ -66,6 +75,9 @@ def live_wires(netlist: Netlist, roots: Sequence[Wire]) -> list[Wire]:
         needed = wire.operands
         if wire.kind is Kind.STATE:
             needed = (netlist.next_of[wire],)
+        elif wire.kind is Kind.MEMORY:
+            ports = netlist.writes_of[wire]
+            needed = tuple(w for port in ports for w in (port.address, port.data, port.enable))
         for operand in needed:
             if operand not in seen:
                 seen.add(operand)
@@ -75,7 +87,7 @@ def live_wires(netlist: Netlist, roots: Sequence[Wire]) -> list[Wire]:
 
 def needs_clock(wires: Sequence[Wire]) -> bool:
     """Whether any of the wires is a register, or comes from a module that has one."""
-    return any(wire.kind in (Kind.REGISTER, Kind.STATE) for wire in wires) or any(
+    return any(wire.kind in (Kind.REGISTER, Kind.STATE, Kind.MEMORY) for wire in wires) or any(
         isinstance(wire.payload, Instance) and CLOCK in wire.payload.inputs for wire in wires
     )
 
@@ -116,6 +128,8 @@ class _Materialiser:
             Kind.STATE: self.state,
             Kind.LOOKUP: self.lookup,
             Kind.SELECT: self.select,
+            Kind.MEMORY: self.memory,
+            Kind.READ: self.read,
             Kind.NAMED: self.named,
             Kind.RESULT: lambda wire: self.instances[wire.operands[0]][_index(wire)],
         }
@@ -225,6 +239,31 @@ class _Materialiser:
         array = self.append(hw.ArrayCreateOp(*listed), wire.location)
         return self.append(hw.ArrayGetOp(array, self.values[index]), wire.location)
 
+    def memory(self, wire: Wire) -> SSAValue:
+        ram = wire.payload
+        assert isinstance(ram, Ram)
+        op = FirMemOp(
+            FirMemType(ram.depth, ram.width),
+            int(ram.clocked),
+            ruw="undefined" if ram.clocked else "old",
+            attr_dict={NAME_HINT: StringAttr(ram.name)},
+        )
+        return self.append(op, wire.location)
+
+    def read(self, wire: Wire) -> SSAValue:
+        memory, address = (self.values[operand] for operand in wire.operands)
+        assert self.clock is not None
+        return self.append(FirMemReadOp(memory, address, self.clock), wire.location)
+
+    def writes(self, wire: Wire) -> None:
+        """Create the write ports of a memory, once all that they need is there."""
+        for port in self.netlist.writes_of[wire]:
+            address, data, enable = (self.values[w] for w in (port.address, port.data, port.enable))
+            assert self.clock is not None
+            op = FirMemWriteOp(self.values[wire], address, data, self.clock, enable)
+            op.location = wire.location
+            self.block.add_op(op)
+
     def named(self, wire: Wire) -> SSAValue:
         value = self.values[wire.operands[0]]
         return self.append(WireOp(value, str(wire.payload)), wire.location)
@@ -299,6 +338,9 @@ def materialise(
             state.emit(wire)
     for op, wire in state.late:
         op.operands[0] = values[wire]
+    for wire in live:
+        if wire.kind is Kind.MEMORY:
+            state.writes(wire)
     for output in outputs:
         port_type = state.type_of(output.wire.width)
         ports.append(_port(output.name, port_type, hw.Direction.OUTPUT))

@@ -35,6 +35,7 @@ from fastml.lowering.arith_to_comb import build_arith, width_of_type
 from fastml.lowering.check_schedule import ModuleSchedule, check_schedule
 from fastml.lowering.constants import constant_words
 from fastml.lowering.hw_builder import Instance, Netlist, Wire
+from fastml.lowering.hw_hints import name_elements
 from fastml.lowering.hw_materialise import (
     CLOCK,
     RESET,
@@ -177,10 +178,12 @@ class _Body:
         self.memories[value] = [
             self.netlist.element(beat, offset, width) for offset, width in layout
         ]
+        name_elements(self.netlist, edge.port, self.memories[value])
 
     def beat(self, value: SSAValue, at: int | None = None) -> Wire:
         """Pack the elements of a memref, as they come or all in cycle ``at``."""
         wires = self.elements(value)
+        name_elements(self.netlist, self.edges[value].port, wires)
         if at is not None:
             cycles, held = self.facts.elements[value], self.facts.held[value]
             wires = [

@@ -161,6 +161,8 @@ class Netlist:
         """Next value of each state register."""
         self.writes_of: dict[Wire, list[Write]] = {}
         """Write ports of each memory."""
+        self.hints: dict[Wire, str] = {}
+        """What wires may be called; see :mod:`fastml.lowering.hw_hints`."""
 
     def _new(
         self, kind: Kind, width: int, operands: tuple[Wire, ...], payload: Hashable = None
@@ -189,6 +191,11 @@ class Netlist:
     def named(self, wire: Wire, name: str) -> Wire:
         """Give ``wire`` a name of its own, under which it can be watched."""
         return self._new(Kind.NAMED, wire.width, (wire,), name)
+
+    def hint(self, wire: Wire, name: str) -> Wire:
+        """Suggest a name for ``wire``, unless it has one; return it."""
+        self.hints.setdefault(wire, name)
+        return wire
 
     def instance(self, instance: Instance, inputs: Sequence[Wire]) -> list[Wire]:
         """Place a module; return its outputs."""

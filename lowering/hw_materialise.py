@@ -38,6 +38,7 @@ from fastml.lowering.hw_builder import (
     index_width,
     signed,
 )
+from fastml.lowering.hw_hints import Hints
 
 CLOCK = "clk"
 RESET = "rst"
@@ -134,6 +135,7 @@ class _Materialiser:
             Kind.RESULT: lambda wire: self.instances[wire.operands[0]][_index(wire)],
         }
         self.instances: dict[Wire, Sequence[SSAValue]] = {}
+        self.hints = Hints(netlist)
 
     def type_of(self, width: int) -> IntegerType:
         found = self.types.get(width)
@@ -152,7 +154,9 @@ class _Materialiser:
             self.instances[wire] = self.instance(wire)
             return
         special = self.special.get(wire.kind)
-        self.values[wire] = self.plain(wire) if special is None else special(wire)
+        value = self.values[wire] = self.plain(wire) if special is None else special(wire)
+        if (name := self.hints.of(wire)) is not None:
+            value.name_hint = name
 
     def plain(self, wire: Wire) -> SSAValue:
         kinds = {

@@ -38,12 +38,12 @@ def build_control(netlist: Netlist, loops: Sequence[Loop], begin: Wire) -> list[
     """Build one odometer for a chain of loops, outermost first, that ``begin`` starts."""
     one = netlist.constant(1, 1)
     running = loops[0].span > 1
-    busy = netlist.state(1, 0) if running else netlist.constant(0, 1)
+    busy = netlist.hint(netlist.state(1, 0), "busy") if running else netlist.constant(0, 1)
     active = netlist.or_(begin, busy)
     advance, pulse = active, active
     interval = loops[-1].interval
     if interval > 1:
-        phase = netlist.state((interval - 1).bit_length(), 0)
+        phase = netlist.hint(netlist.state((interval - 1).bit_length(), 0), "phase")
         end = netlist.icmp("eq", phase, netlist.constant(interval - 1, phase.width))
         _count(netlist, phase, end, active)
         advance = netlist.and_(active, end)
@@ -52,7 +52,7 @@ def build_control(netlist: Netlist, loops: Sequence[Loop], begin: Wire) -> list[
     controls, inner = list[Control](), None
     for loop in reversed(loops):
         if loop.trips > 1:
-            count = netlist.state((loop.trips - 1).bit_length(), 0)
+            count = netlist.hint(netlist.state((loop.trips - 1).bit_length(), 0), "count")
             first = netlist.icmp("eq", count, netlist.constant(0, count.width))
             last = netlist.icmp("eq", count, netlist.constant(loop.trips - 1, count.width))
             _count(netlist, count, last, advance)
@@ -91,7 +91,7 @@ def scaled_count(
     known = chain[0].scaled.get(key)
     if known is None:
         start = netlist.constant(offset, width)
-        known = netlist.state(width, offset & ((1 << width) - 1))
+        known = netlist.hint(netlist.state(width, offset & ((1 << width) - 1)), "index")
         last = netlist.constant(1, 1)
         for control in chain:
             last = netlist.and_(last, control.last)

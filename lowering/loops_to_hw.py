@@ -19,6 +19,7 @@ from fastml.dialects.elements import width_of
 from fastml.lowering.arith_to_comb import PREDICATES, build_arith, width_of_type
 from fastml.lowering.constants import constant_words
 from fastml.lowering.hw_builder import Netlist, Wire, index_width, signed
+from fastml.lowering.hw_hints import name_elements
 from fastml.lowering.hw_materialise import Output, materialise
 from fastml.lowering.index_expressions import Linear, Loop
 from fastml.lowering.loop_control import (
@@ -137,6 +138,7 @@ class LoopLowering:
     def memory(self, edge: Edge) -> _Memory:
         """Create the registers of a memref."""
         registers = [self.register(width) for width in edge.elements.widths]
+        name_elements(self.netlist, edge.port, registers)
         return _Memory(edge, registers, [[] for _ in registers])
 
     def register(self, width: int) -> Wire:
@@ -157,8 +159,9 @@ class LoopLowering:
         layout = zip(edge.elements.offsets, edge.elements.widths, strict=True)
         held = self.register(beat.width)
         if held.width:
-            self.netlist.connect(held, beat, start)
+            self.netlist.connect(self.netlist.hint(held, f"{edge.port}_held"), beat, start)
         elements = [self.netlist.element(held, low, width) for low, width in layout]
+        name_elements(self.netlist, edge.port, elements)
         self.memories[value] = _Memory(edge, elements, [], state=False)
 
     # Time

@@ -150,9 +150,11 @@ class _ModulePrinter:
             if isinstance(hint, StringAttr) and op.results:
                 self.define(op.results[0], self.claim(hint.data, op))
                 hinted.add(op)
+            if type(op) is hw.InstanceOp:
+                self.claim(op.instance_name.data, op)
         for op in operations:
             if type(op) is hw.InstanceOp:
-                instance = self.claim(op.instance_name.data, op)
+                instance = op.instance_name.data
                 for port, result in zip(op.result_names, op.results, strict=True):
                     if result not in self.expressions:
                         stem = f"{instance}_{port.data}"

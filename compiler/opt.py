@@ -30,6 +30,7 @@ from xdsl.utils.exceptions import (
 from xdsl.utils.hints import type_repr
 from xdsl.xdsl_opt_main import xDSLOptMain
 
+from fastml.compiler.emit.targets import TARGETS
 from fastml.compiler.instrumentation import Instrumentation, is_user_error
 from fastml.compiler.support.diagnostics import LocatingParser
 from fastml.dialects import DIALECTS, EXTENDED
@@ -74,6 +75,11 @@ class FastmlOpt(xDSLOptMain):
         super().register_all_passes()
         for name, load in PASSES.items():
             self.register_pass(name, load)
+
+    def register_all_targets(self) -> None:
+        """Register xDSL's targets, then ours."""
+        super().register_all_targets()
+        self.available_targets.update(TARGETS)
 
     def register_all_frontends(self) -> None:
         """Parse ``.mlir`` with locations."""

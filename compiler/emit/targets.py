@@ -1,0 +1,7 @@
+"""Targets of ``fastml-opt`` and ``xdsl-opt``; nothing is imported until one is first used."""
+
+from functools import partial
+from pkgutil import resolve_name
+
+TARGETS = {"hls": partial(resolve_name, "fastml.compiler.emit.hls.target:HlsTarget")}
+"""Target name to loader."""

@@ -13,9 +13,11 @@ from fastml.dialects.elements import Elements
 from fastml.dialects.fastml import ConstantOp, LayerOp, NetworkOp, element_type, shape_of
 from fastml.dialects.grid import FixedType, QuantisedType
 from fastml.dialects.interface import Interface, parse_network
-from fastml.runtime.clocked import RESET, VALID
-from fastml.runtime.clocked_levels import Pinout, Port
+from fastml.runtime.clocked import RESET
+from fastml.runtime.clocked_levels import Pinout, Port, check_pinout
 from fastml.runtime.host import Host
+from fastml.runtime.hw_sources import READY, VALID
+from fastml.runtime.levels import RV
 from fastml.runtime.trace import TapLayout
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def build_manifest(design: "Design", pinout: Pinout | None, files: Sequence[str]
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "name": design.name,
-        "protocol": "pulse",
+        "protocol": design.level("qflow").protocol,
         "ii": design.ii,
         "latency_cycles": design.latency,
         "host": {
@@ -51,6 +53,7 @@ def build_manifest(design: "Design", pinout: Pinout | None, files: Sequence[str]
                     "signal": tap.wire,
                     "elements": str(Elements(tap.widths, tap.signed)),
                     "cycles": list(tap.offsets),
+                    **({} if tap.fire is None else {"fire": tap.fire}),
                 }
                 for name, tap in pinout.taps.items()
             },
@@ -84,6 +87,7 @@ def _port(port: Port, view: NetworkOp) -> dict[str, Any]:
         "name": port.edge,
         "port": port.port,
         "valid": port.port + VALID,
+        **({"ready": port.port + READY, "beats": port.beats} if port.protocol == RV else {}),
         "width": port.elements.total_width,
         "elements": str(port.elements),
         "order": "row-major, element 0 in the low bits",
@@ -109,7 +113,13 @@ def pinout_from(manifest: dict[str, Any]) -> Pinout:
 
     def ports(side: str) -> tuple[Port, ...]:
         return tuple(
-            Port(str(p["name"]), str(p["port"]), Elements.parse(str(p["elements"])))
+            Port(
+                str(p["name"]),
+                str(p["port"]),
+                Elements.parse(str(p["elements"])),
+                str(manifest["protocol"]),
+                int(p.get("beats", 1)),
+            )
             for p in manifest[side]
         )
 
@@ -119,9 +129,13 @@ def pinout_from(manifest: dict[str, Any]) -> Pinout:
         cycles = tuple(int(cycle) for cycle in tap["cycles"])
         if len(cycles) != len(elements) or min(cycles, default=0) < 0:
             raise ValueError(f"tap '{name}' needs one cycle for each element")
-        taps[name] = TapLayout(name, str(tap["signal"]), elements.widths, elements.signed, cycles)
+        fire = str(tap["fire"]) if "fire" in tap else None
+        layout = TapLayout(name, str(tap["signal"]), elements.widths, elements.signed, cycles, fire)
+        taps[name] = layout
     ii, latency = int(manifest["ii"]), int(manifest["latency_cycles"])
-    return Pinout(str(manifest["top"]), ports("inputs"), ports("outputs"), taps, ii, latency)
+    pinout = Pinout(str(manifest["top"]), ports("inputs"), ports("outputs"), taps, ii, latency)
+    check_pinout(pinout)
+    return pinout
 
 
 def host_from(manifest: dict[str, Any]) -> Host:

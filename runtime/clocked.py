@@ -78,6 +78,13 @@ def drive(
     then gives itself away. Where the stimulus restarts the design, beats of noise are offered
     for ``drain`` cycles, and in the one cycle of reset that is to drop them.
     """
+    if stimulus.idle or stimulus.ready:
+        raise FastmlError(
+            "ports of protocol 'pulse' take no 'idle' and no 'ready'",
+            in_file("stimulus"),
+            code="FML-STIMULUS",
+            hint="a design cannot be stalled unless it is built with '--io stream'",
+        )
     frames = stimulus.frames
     ready = RESET_CYCLES + (drain + 1 if stimulus.restart else 0)
     offers = stimulus.offer_cycles(initiation_interval) + ready

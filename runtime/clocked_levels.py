@@ -7,13 +7,14 @@ Both have the same ports, named wires and protocol; what a testbench must know o
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from xdsl.dialects import hw
 from xdsl.dialects.builtin import (
     ArrayAttr,
     DenseArrayBase,
     DictionaryAttr,
+    IntegerAttr,
     IntegerType,
     ModuleOp,
     StringAttr,
@@ -24,11 +25,16 @@ from xdsl.utils.hints import isa
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects import directives
 from fastml.dialects.elements import Elements
-from fastml.runtime.clocked import RESET, VALID, ClockedDesign, simulate_frames
+from fastml.runtime.clocked import RESET, ClockedDesign, simulate_frames
 from fastml.runtime.host import Host, unknown_edge
 from fastml.runtime.hw import HwSimulator
-from fastml.runtime.levels import Level, by_edge, host_of
+from fastml.runtime.hw_sources import READY, VALID
+from fastml.runtime.levels import PULSE, RV, Level, by_edge, host_of
+from fastml.runtime.streams import StreamedDesign, simulate_streams
 from fastml.runtime.trace import PortLayout, Stimulus, TapLayout, Trace
+
+if TYPE_CHECKING:
+    from fastml.runtime.verilator import VerilatedDesign
 
 SLACK = 8
 """Cycles beyond the latency that are watched for late and superfluous beats."""
@@ -41,11 +47,16 @@ class Port:
     edge: str
     port: str
     elements: Elements
+    """Of one beat."""
+    protocol: str = "pulse"
+    beats: int = 1
+    """Beats a frame."""
 
     @property
     def layout(self) -> PortLayout:
         """The elements, for the simulator."""
-        return PortLayout(self.port, self.elements.widths, self.elements.signed)
+        elements = self.elements
+        return PortLayout(self.port, elements.widths, elements.signed, self.protocol, self.beats)
 
 
 @dataclass(frozen=True)
@@ -60,14 +71,22 @@ class Pinout:
     latency: int
 
     @property
+    def protocol(self) -> str:
+        """The protocol of all ports."""
+        return next((port.protocol for port in (*self.inputs, *self.outputs)), PULSE)
+
+    @property
     def input_widths(self) -> dict[str, int]:
         """Width of every input port but the clock."""
-        return {RESET: 1} | _widths(self.inputs)
+        return {RESET: 1} | _widths(self.inputs) | self._ready(self.outputs)
 
     @property
     def output_widths(self) -> dict[str, int]:
         """Width of every output port."""
-        return _widths(self.outputs)
+        return _widths(self.outputs) | self._ready(self.inputs)
+
+    def _ready(self, ports: Sequence[Port]) -> dict[str, int]:
+        return {port.port + READY: 1 for port in ports if port.protocol == RV}
 
     @property
     def drain(self) -> int:
@@ -110,7 +129,7 @@ def pinout_of(module: ModuleOp) -> Pinout:
         if isa(port.type, IntegerType)
     }
     try:
-        return Pinout(
+        pinout = Pinout(
             top.sym_name.data,
             tuple(_port(p, widths) for p in _listed(ports.data.get("inputs"))),
             tuple(_port(p, widths) for p in _listed(ports.data.get("outputs"))),
@@ -118,8 +137,25 @@ def pinout_of(module: ModuleOp) -> Pinout:
             ii,
             latency,
         )
+        check_pinout(pinout)
     except ValueError as error:
         raise FastmlError(f"malformed port or tap: {error}", top) from error
+    return pinout
+
+
+def check_pinout(pinout: Pinout) -> None:
+    """Refuse protocols that no simulation knows, with a ``ValueError``."""
+    inputs = {port.port for port in pinout.inputs}
+    for port in (*pinout.inputs, *pinout.outputs):
+        if port.protocol not in (PULSE, RV) or port.protocol != pinout.protocol:
+            raise ValueError(f"port '{port.port}' has the protocol '{port.protocol}'")
+        if port.beats < 1 or (port.beats > 1 and port.protocol == PULSE):
+            raise ValueError(f"port '{port.port}' has {port.beats} beats a frame")
+    for name, tap in pinout.taps.items():
+        if pinout.protocol == PULSE and tap.fire is not None:
+            raise ValueError(f"tap '{name}' has a firing, but no process")
+        if pinout.protocol == RV and tap.fire is None and tap.wire not in inputs:
+            raise ValueError(f"tap '{name}' does not say from which firing it counts")
 
 
 def _listed(attribute: Attribute | None) -> Sequence[Attribute]:
@@ -141,7 +177,12 @@ def _port(attribute: Attribute, widths: Mapping[str, int]) -> Port:
     name = _text(attribute, "port")
     if widths.get(name, 0) != elements.total_width:
         raise ValueError(f"port '{name}' of {widths.get(name, 0)} bits does not hold '{elements}'")
-    return Port(_text(attribute, "name"), name, elements)
+    assert isinstance(attribute, DictionaryAttr)
+    protocol = _text(attribute, "protocol") if "protocol" in attribute.data else PULSE
+    beats = attribute.data.get("beats", IntegerAttr(1, 64))
+    if not isa(beats, IntegerAttr):
+        raise ValueError(f"port '{name}' has no number of beats")
+    return Port(_text(attribute, "name"), name, elements, protocol, beats.value.data)
 
 
 def _tap(name: str, attribute: Attribute) -> TapLayout:
@@ -154,7 +195,8 @@ def _tap(name: str, attribute: Attribute) -> TapLayout:
     if len(offsets) != len(elements) or min(offsets, default=0) < 0:
         raise ValueError(f"tap '{name}' needs one cycle for each element")
     wire = _text(attribute, "signal")
-    return TapLayout(name, wire, elements.widths, elements.signed, offsets)
+    fire = _text(attribute, "fire") if "fire" in attribute.data else None
+    return TapLayout(name, wire, elements.widths, elements.signed, offsets, fire)
 
 
 class ClockedLevel(Level):
@@ -166,6 +208,20 @@ class ClockedLevel(Level):
     @abstractmethod
     def build(self, watch: Mapping[str, int]) -> ClockedDesign:
         """Make the design ready to run, with the wires ``watch`` (by width) visible."""
+
+    @abstractmethod
+    def build_streamed(self, watch: Mapping[str, int]) -> StreamedDesign:
+        """Do the same for a design of protocol ``rv``."""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol of all ports."""
+        return self.pinout.protocol
+
+    @property
+    def beat_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Beats a frame and elements a beat of the input edges."""
+        return {port.edge: (port.beats, len(port.elements)) for port in self.pinout.inputs}
 
     @property
     def time(self) -> tuple[int, int] | None:
@@ -185,15 +241,18 @@ class ClockedLevel(Level):
                 raise unknown_edge(name, pinout.taps)
         layouts = [pinout.taps[name] for name in taps]
         watch = {tap.wire: sum(tap.widths) for tap in layouts if sum(tap.widths)}
-        design = self.build(watch)
+        watch |= {tap.fire: 1 for tap in layouts if tap.fire is not None}
+        ports = [[port.layout for port in side] for side in (pinout.inputs, pinout.outputs)]
         inputs = {port.edge: port.port for port in pinout.inputs}
         outputs = {port.edge: port.port for port in pinout.outputs}
 
         def run(given: Stimulus, _: Sequence[str]) -> Trace:
+            if pinout.protocol == RV:
+                design = self.build_streamed(watch)
+                return simulate_streams(design, *ports, given, drain=pinout.drain, taps=layouts)
             return simulate_frames(
-                design,
-                [port.layout for port in pinout.inputs],
-                [port.layout for port in pinout.outputs],
+                self.build(watch),
+                *ports,
                 given,
                 initiation_interval=pinout.ii,
                 drain=pinout.drain,
@@ -214,12 +273,16 @@ class HardwareLevel(ClockedLevel):
         self.pinout = pinout_of(module)
         self._built: tuple[tuple[str, ...], HwSimulator] | None = None
 
-    def build(self, watch: Mapping[str, int]) -> ClockedDesign:
+    def build(self, watch: Mapping[str, int]) -> HwSimulator:
         """Compile the module, or take what was compiled last."""
         wires = tuple(watch)
         if self._built is None or self._built[0] != wires:
-            self._built = wires, HwSimulator(self.module, self.pinout.top, wires)
+            pinout = self.pinout
+            streams = [port.port for port in pinout.inputs if port.protocol == RV]
+            self._built = wires, HwSimulator(self.module, pinout.top, wires, streams)
         return self._built[1]
+
+    build_streamed = build
 
 
 class RtlLevel(ClockedLevel):
@@ -232,7 +295,7 @@ class RtlLevel(ClockedLevel):
         self.pinout = pinout
         self.host = host
 
-    def build(self, watch: Mapping[str, int]) -> ClockedDesign:
+    def build(self, watch: Mapping[str, int]) -> "VerilatedDesign":
         """Build with Verilator; the same files and wires are built once."""
         from fastml.runtime.verilator import VerilatedDesign
 
@@ -242,3 +305,5 @@ class RtlLevel(ClockedLevel):
         return VerilatedDesign(
             self.files, pinout.top, pinout.input_widths, pinout.output_widths, watch
         )
+
+    build_streamed = build

@@ -280,7 +280,9 @@ class _Run:
 
     def beat(self, instruction: Instruction) -> None:
         """Show the beat that a source presents, or what its input carries besides."""
-        present, index, other = (self.env[slot.index] for slot in instruction.operands)
+        present, index, other = (
+            cast(Vector, self.env[slot.index]) for slot in instruction.operands
+        )
         beats = self.bits(cast(Beat, instruction.param))
         self.env[instruction.result.index] = np.where(present, beats[index], other)
 

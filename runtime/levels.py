@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from pkgutil import resolve_name
 from typing import Any
 
@@ -23,7 +24,10 @@ from fastml.dialects.grid import QuantisedType
 from fastml.dialects.interface import Interface
 from fastml.runtime.fastml import evaluate_raw, network_of
 from fastml.runtime.host import Host, Reals, as_beats, decode_edge, frame_shape, slice_network
-from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
+from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, as_frames
+
+PULSE = "pulse"
+RV = "rv"
 
 
 class Level(ABC):
@@ -42,6 +46,16 @@ class Level(ABC):
     @abstractmethod
     def input_edges(self) -> list[str]:
         """Names of the edges at which beats enter, in order."""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol of the ports: ``pulse``, or ``rv`` (valid/ready)."""
+        return PULSE
+
+    @property
+    def beat_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Beats a frame and elements a beat of the input edges, where a frame may have several."""
+        return {}
 
     @property
     def notes(self) -> list[str]:
@@ -106,10 +120,11 @@ class NetworkLevel(ModuleLevel):
         host = Host(self.interface)
         names = list(dict.fromkeys([*host.output_edges, *taps]))
         part = slice_network(self.network, names, host.input_edges)
-        raw: dict[str, Array] = {
-            name: stimulus.beats[name].reshape(stimulus.frames, *frame_shape(value))
-            for name, value in part.inputs.items()
-        }
+        raw = dict[str, Array]()
+        for name, value in part.inputs.items():
+            shape = frame_shape(value)
+            frames = as_frames(stimulus.beats[name], stimulus.frames, prod(shape))
+            raw[name] = frames.reshape(stimulus.frames, *shape)
         found = evaluate_raw(part, raw)
         beats = {name: self._integers(host, part, name, found[name]) for name in names}
         offers = stimulus.offer_cycles(ii)[:, None]
@@ -169,6 +184,24 @@ class DataflowLevel(ModuleLevel):
         from fastml.runtime.qflow import graph_of
 
         return list(graph_of(self.module).inputs)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol of the graph's inputs."""
+        from fastml.dialects.qflow import channel_of
+        from fastml.runtime.qflow import graph_of
+
+        streams = [channel_of(value).is_stream for value in graph_of(self.module).inputs.values()]
+        return RV if any(streams) else PULSE
+
+    @property
+    def beat_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Beats a frame and elements a beat of the graph's inputs."""
+        from fastml.dialects.qflow import channel_of
+        from fastml.runtime.qflow import graph_of
+
+        channels = {n: channel_of(value) for n, value in graph_of(self.module).inputs.items()}
+        return {name: (c.beats.data, len(c)) for name, c in channels.items()}
 
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Run beats through the graph."""

@@ -197,7 +197,7 @@ def _check_ports(
     outputs: Iterable[PortLayout],
     stimulus: Stimulus,
 ) -> None:
-    names = {RESET} & widths.keys()
+    names = {name for name in widths if name == RESET}
     for port in inputs:
         names |= {port.name + VALID} | ({port.name} if sum(port.widths) else set())
     names |= {port.name + READY for port in outputs}

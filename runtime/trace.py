@@ -112,13 +112,33 @@ class Trace:
 
     @property
     def cycles(self) -> NDArray[np.int64]:
-        """Cycle of each output beat, over all ports: the later one where they differ."""
+        """Cycle of each output beat, over all ports: the later one where they differ.
+
+        Where one port has more beats than another, those that belong to one beat of the other
+        are taken together.
+        """
         last = [signal.cycles.max(axis=1) for signal in self.outputs.values()]
-        return np.max(np.stack(last), axis=0)
+        beats = min(len(cycles) for cycles in last)
+        together = [cycles.reshape(beats, -1) if beats else cycles[:0, None] for cycles in last]
+        return np.concatenate(together, axis=1).max(axis=1, initial=0)
 
 
 def _odd(message: str) -> FastmlError:
     return FastmlError(message, in_file("stimulus"), code="FML-STIMULUS")
+
+
+def as_frames(values: Integers, frames: int, elements: int | None = None) -> Integers:
+    """Put the beats of each frame into one row; cut them to ``elements``, if given."""
+    rows = values.reshape(frames, -1) if frames else values.reshape(0, values.shape[1])
+    return rows if elements is None else rows[:, :elements]
+
+
+def as_beats_of(values: Integers, beats: int, elements: int) -> Integers:
+    """Split rows of frames into beats of ``elements``; zeros fill the last one up."""
+    missing = beats * elements - values.shape[1]
+    assert missing >= 0
+    filled = np.pad(values, ((0, 0), (0, missing))) if missing else values
+    return filled.reshape(len(values) * beats, elements)
 
 
 def back_to_back(beats: Mapping[str, Integers], frames: int) -> Stimulus:
@@ -184,6 +204,5 @@ class TapLayout:
     offsets: tuple[int, ...]
     """Cycles to each element from the frame's input beat, or from ``fire``."""
     fire: str | None = None
-    """The wire that is set when the process which gives the edge fires, in a dataflow."""
-    beats: int = 1
-    """Beats a frame, each from a firing of its own."""
+    """In a dataflow, the wire that is set in the cycle from which those of a beat count: when
+    the process that gives the edge fires. None: when the port of the wire's name accepts."""

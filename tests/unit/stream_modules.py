@@ -13,7 +13,7 @@ from fastml.runtime.trace import Integers, PortLayout, Signal, Stimulus, TapLayo
 
 IN = PortLayout("x", (10, 10), (True, True), "rv", 2)
 OUT = PortLayout("y", (11, 11), (True, True), "rv")
-TAP = TapLayout("sum", "sum", (11, 11), (True, True), (1, 1), "fire", 2)
+TAP = TapLayout("sum", "sum", (11, 11), (True, True), (1, 1), "fire")
 WATCH = {"sum": 22, "fire": 1}
 
 
@@ -70,7 +70,8 @@ def fifo(name: str, width: int, memory: bool) -> str:
 
 PAIRS = """
       hw.module @pairs(in %clk : !seq.clock, in %rst : i1, in %x_valid : i1, in %x : i20,
-          in %y_ready : i1, out x_ready : i1, out y_valid : i1, out y : i22) {
+          in %y_ready : i1, out x_ready : i1, out y_valid : i1, out y : i22)
+          ATTRIBUTES {
         %no = hw.constant 0 : i1
         %accept = comb.and %x_valid, %x_ready : i1
         %some, %head, %x_ready = hw.instance "front" @front_fifo(clk: %clk: !seq.clock,
@@ -107,9 +108,26 @@ PAIRS = """
       }"""
 
 
+ATTRIBUTES = """attributes {fastml.top, fastml.ii = 2 : i64, fastml.latency = 4 : i64,
+            fastml.ports = {
+              inputs = [{name = "in put", port = "x", elements = "2 x s10", protocol = "rv",
+                         beats = 2 : i64}],
+              outputs = [{name = "out put", port = "y", elements = "2 x s11", protocol = "rv"}]}}"""
+TAPS = """{"in put" = {signal = "x", elements = "2 x s10", cycles = array<i64: 0, 0>},
+        sum = {signal = "sum", elements = "2 x s11", cycles = array<i64: 1, 1>, fire = "fire"}}"""
+
+
 def pairs(memory: bool = False) -> str:
     """Print a design that adds two beats: FIFO, a process with two phases, FIFO."""
-    return fifo("front_fifo", 20, memory) + fifo("back_fifo", 22, memory) + PAIRS
+    parts = fifo("front_fifo", 20, memory) + fifo("back_fifo", 22, memory) + PAIRS
+    return parts.replace("ATTRIBUTES", "")
+
+
+def described() -> str:
+    """Print the same with all that a level must know of it."""
+    parts = fifo("front_fifo", 20, False) + fifo("back_fifo", 22, False) + PAIRS
+    body = parts.replace("ATTRIBUTES", ATTRIBUTES)
+    return f"builtin.module attributes {{fastml.taps = {TAPS}}} {{ {body} }}"
 
 
 @dataclass

@@ -10,10 +10,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from stream_modules import IN, OUT, TAP, WATCH, model, pairs, parse, same, stimulus
+from stream_modules import IN, OUT, TAP, WATCH, described, model, pairs, parse, same, stimulus
 
 from fastml.compiler.emit.systemverilog import emit_systemverilog
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.runtime.clocked_levels import HardwareLevel, RtlLevel, pinout_of
 from fastml.runtime.hw import HwSimulator
 from fastml.runtime.hw_netlist import module_named, ports_of
 from fastml.runtime.streams import StreamedDesign, simulate_streams
@@ -162,3 +163,52 @@ def test_flow_may_depend_on_the_beats():
     )
     given = stimulus("idle stalls restart", 50)
     same(model(given, 1000), trace_of(simulator(text), given))
+
+
+def by_edge(given: Stimulus) -> Stimulus:
+    return replace(
+        given,
+        beats={"in put": given.beats["x"]},
+        idle={"in put": given.idle["x"]},
+        ready={"out put": given.ready["y"]},
+    )
+
+
+@pytest.mark.parametrize("name", ["hw", "rtl"])
+def test_levels_go_by_edge(name: str, require_tool: Callable[[str], str]):
+    module = parse(described())
+    if name == "rtl":
+        require_tool("verilator")
+        level = RtlLevel(emit_systemverilog(module), pinout_of(module), None)
+    else:
+        level = HardwareLevel(module)
+    assert (level.protocol, level.time) == ("rv", (2, 4))
+    assert level.beat_shapes == {"in put": (2, 2)}
+    given = stimulus("idle stalls restart", 100)
+    trace = level.simulate(by_edge(given), ["sum", "in put"])
+    expected = model(given, 2000)
+    x = trace.taps["in put"]
+    assert (x.values == given.beats["x"]).all()
+    assert (x.cycles == expected.accepted["x"][:, None]).all()
+    same(
+        Trace({"out put": expected.outputs["y"]}, {"sum": expected.taps["sum"]}),
+        Trace(trace.outputs, {"sum": trace.taps["sum"]}),
+    )
+    assert (trace.accepted["in put"] == expected.accepted["x"]).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('protocol = "rv",', 'protocol = "axi",', "port 'x' has the protocol 'axi'"),
+        ('protocol = "rv",', "", "port 'y' has the protocol 'rv'"),
+        ("beats = 2", "beats = 0", "port 'x' has 0 beats a frame"),
+        ("2 : i64}]", '"many"}]', "port 'x' has no number of beats"),
+        (', fire = "fire"', "", "tap 'sum' does not say from which firing it counts"),
+        ('"fire"', "7", "no text 'fire'"),
+    ],
+)
+def test_malformed_ports_are_refused(old: str, new: str, message: str):
+    assert old in described()
+    with pytest.raises(FastmlError, match=f"FML-IR.*malformed port or tap: {message}"):
+        pinout_of(parse(described().replace(old, new, 1)))

@@ -23,7 +23,7 @@ from fastml.dialects.elements import MAX_ELEMENTS, Elements
 
 
 class Protocol(StrEnum):
-    """How a channel signals: ``pulse`` is valid only; ``rv`` adds ready (not built yet)."""
+    """How a channel signals: ``pulse`` is valid only; ``rv`` adds ready."""
 
     PULSE = auto()
     RV = auto()
@@ -105,7 +105,11 @@ def _parse_ranges(parser: AttrParser) -> Ranges:
 
 @irdl_attr_definition
 class ChannelType(ParametrizedAttribute, TypeAttribute):
-    """``!qflow.channel<pulse, 1x16, "16 x -32768..32767">``: protocol, shape, ranges."""
+    """``!qflow.channel<pulse, 1x16, "16 x -32768..32767">``: protocol, shape, ranges.
+
+    A frame is one beat, or as many as a last parameter says; shape and ranges are those of
+    one beat: ``!qflow.channel<rv, 4, "4 x 0..3", 196>``.
+    """
 
     name = "qflow.channel"
 
@@ -114,15 +118,34 @@ class ChannelType(ParametrizedAttribute, TypeAttribute):
     )
     shape: ListAttr[IntAttr]
     ranges: RangesAttr
+    beats: IntAttr = param_def(converter=IntAttr.get)
+    """Beats a frame."""
 
     @classmethod
-    def of(cls, shape: Sequence[int], lows: Integers, highs: Integers) -> "ChannelType":
-        """Build a ``pulse`` channel from the shape of a beat and its ranges."""
+    def of(
+        cls,
+        shape: Sequence[int],
+        lows: Integers,
+        highs: Integers,
+        beats: int = 1,
+        protocol: Protocol = Protocol.PULSE,
+    ) -> "ChannelType":
+        """Build a channel from the shape of a beat and its ranges."""
         return cls(
-            StringAttr(Protocol.PULSE),
+            StringAttr(protocol),
             ListAttr([IntAttr(int(size)) for size in shape]),
             RangesAttr(Ranges(lows, highs)),
+            IntAttr(beats),
         )
+
+    def with_protocol(self, protocol: Protocol) -> "ChannelType":
+        """Return the type of the same beats under another protocol."""
+        return ChannelType(StringAttr(protocol), self.shape, self.ranges, self.beats)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the protocol is ``rv``."""
+        return self.protocol.data == Protocol.RV
 
     @property
     def lows(self) -> Integers:
@@ -150,11 +173,11 @@ class ChannelType(ParametrizedAttribute, TypeAttribute):
     def verify(self) -> None:
         """Check protocol, size and that no range is empty."""
         try:
-            protocol = Protocol(self.protocol.data)
+            Protocol(self.protocol.data)
         except ValueError:
             raise VerifyException(f"unknown protocol '{self.protocol.data}'") from None
-        if protocol is Protocol.RV:
-            raise VerifyException("protocol 'rv' (valid/ready) is not supported yet")
+        if self.beats.data < 1:
+            raise VerifyException(f"a frame has at least one beat, not {self.beats.data}")
         if int(np.prod(self.dimensions, dtype=object)) != len(self):
             raise VerifyException(f"{len(self)} ranges for a beat of shape {self.dimensions}")
         if len(self) and np.any(self.lows > self.highs):
@@ -162,7 +185,7 @@ class ChannelType(ParametrizedAttribute, TypeAttribute):
 
     @classmethod
     def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        """Parse ``<pulse, 1x16, "ranges">``; a scalar beat has shape ``scalar``."""
+        """Parse ``<pulse, 1x16, "ranges", beats>``; a scalar beat has shape ``scalar``."""
         with parser.in_angle_brackets():
             protocol = parser.parse_identifier("a protocol")
             parser.parse_punctuation(",")
@@ -171,17 +194,30 @@ class ChannelType(ParametrizedAttribute, TypeAttribute):
                 dimensions = [IntAttr(d) for d in parser.parse_dimension_list()]
             parser.parse_punctuation(",")
             ranges = _parse_ranges(parser)
-        return StringAttr(protocol), ListAttr(dimensions), RangesAttr(ranges)
+            beats = 1
+            if parser.parse_optional_punctuation(",") is not None:
+                beats = parser.parse_integer(allow_boolean=False)
+        return StringAttr(protocol), ListAttr(dimensions), RangesAttr(ranges), IntAttr(beats)
 
     def print_parameters(self, printer: Printer) -> None:
-        """Print ``<pulse, 1x16, "ranges">``."""
+        """Print ``<pulse, 1x16, "ranges">``, and the beats where a frame has several."""
         shape = "x".join(str(d) for d in self.dimensions) or "scalar"
         with printer.in_angle_brackets():
             printer.print_string(f"{self.protocol.data}, {shape}, ")
             printer.print_string_literal(str(self.ranges.data))
+            if self.beats.data != 1:
+                printer.print_string(f", {self.beats.data}")
 
 
 def channel_of(value: SSAValue) -> ChannelType:
     """Return the type of a channel."""
     assert isinstance(value.type, ChannelType)
     return value.type
+
+
+def stage_channel(
+    sources: Sequence[SSAValue], shape: Sequence[int], lows: Integers, highs: Integers
+) -> ChannelType:
+    """Return the type of a stage's result: as many beats a frame as its operands have."""
+    beats = channel_of(sources[0]).beats.data if sources else 1
+    return ChannelType.of(shape, lows, highs, beats)

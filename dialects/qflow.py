@@ -31,7 +31,14 @@ from xdsl.utils.exceptions import VerifyException
 from fastml.dialects.adder_graph import AdderGraphAttr
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
 from fastml.dialects.assembly import Integer
-from fastml.dialects.channel import ChannelType, Protocol, Ranges, RangesAttr, channel_of
+from fastml.dialects.channel import (
+    ChannelType,
+    Protocol,
+    Ranges,
+    RangesAttr,
+    channel_of,
+    stage_channel,
+)
 from fastml.dialects.qflow_functions import (
     ElementStageOp,
     LookupOp,
@@ -42,14 +49,19 @@ from fastml.dialects.qflow_functions import (
     round_one,
 )
 from fastml.dialects.qflow_linear import CombineOp, DenseOp, MultiplyOp, linear_ranges
+from fastml.dialects.qflow_processes import is_streaming, verify_streams
 from fastml.dialects.qflow_stage import FoldedAttr, ParallelAttr, StageOp, properties_of, require
+from fastml.dialects.qflow_streams import BeatsOp, DeserialiseOp, FifoOp, SerialiseOp
 
 __all__ = [
     "AdderGraphAttr",
+    "BeatsOp",
     "ChannelType",
     "CombineOp",
     "DenseOp",
+    "DeserialiseOp",
     "ElementStageOp",
+    "FifoOp",
     "FoldedAttr",
     "GraphOp",
     "LookupOp",
@@ -63,6 +75,7 @@ __all__ = [
     "RescaleOp",
     "Rounding",
     "RoundingAttr",
+    "SerialiseOp",
     "StageOp",
     "ThresholdOp",
     "YieldOp",
@@ -94,7 +107,7 @@ class RearrangeOp(StageOp):
         super().__init__(
             operands=[inputs],
             properties=properties_of(edge, {"index": ArrayAttr.get(index)}),
-            result_types=[ChannelType.of(shape, lows[index], highs[index])],
+            result_types=[stage_channel(inputs, shape, lows[index], highs[index])],
         )
 
     @property
@@ -143,6 +156,9 @@ class YieldOp(IRDLOperation):
 @irdl_op_definition
 class GraphOp(IRDLOperation):
     """A design: channels in, stages, channels out.
+
+    One static design, whose inputs all arrive in cycle 0; or, with FIFOs, a network of
+    processes, each of which counts cycles from its own firing.
 
     ``ii`` and ``latency`` (cycles: of the last output beat) are set by the schedule.
     """
@@ -193,6 +209,16 @@ class GraphOp(IRDLOperation):
         """The stages in order."""
         return [op for op in self.body.block.ops if isinstance(op, StageOp)]
 
+    @property
+    def fifos(self) -> list[FifoOp]:
+        """The FIFOs in order."""
+        return [op for op in self.body.block.ops if isinstance(op, FifoOp)]
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the graph is a network of processes."""
+        return is_streaming(self.body.block)
+
     def verify_(self) -> None:
         """Check terminator, names and their number."""
         terminator = self.body.block.last_op
@@ -203,9 +229,11 @@ class GraphOp(IRDLOperation):
         require(len(self.input_names) == len(arguments), "needs one name for each input")
         require(len(self.output_names) == len(terminator.outputs), "needs one name for each output")
         names = [name.data for name in self.input_names]
-        names += [stage.edge.data for stage in self.stages]
+        named = (StageOp, FifoOp, BeatsOp)
+        names += [op.edge.data for op in self.body.block.ops if isinstance(op, named)]
         twice = [name for name, count in Counter(names).items() if count > 1]
         require(not twice, f"edge names must be unique: {twice}")
+        verify_streams(self.body.block)
         if self.ii is not None:
             require(self.ii.data >= 1, "the initiation interval must be >= 1")
         if self.latency is not None:
@@ -217,11 +245,14 @@ Qflow = Dialect(
     [
         CombineOp,
         DenseOp,
+        DeserialiseOp,
+        FifoOp,
         GraphOp,
         LookupOp,
         MultiplyOp,
         RearrangeOp,
         RescaleOp,
+        SerialiseOp,
         ThresholdOp,
         YieldOp,
     ],

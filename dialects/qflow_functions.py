@@ -14,7 +14,7 @@ from xdsl.utils.str_enum import StrEnum
 
 from fastml.dialects.adder_graph import MAX_SHIFT
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
-from fastml.dialects.channel import ChannelType, channel_of
+from fastml.dialects.channel import ChannelType, channel_of, stage_channel
 from fastml.dialects.qflow_stage import StageOp, properties_of, require, require_integers
 
 _FEW = 8
@@ -118,7 +118,7 @@ class RescaleOp(ElementStageOp):
         super().__init__(
             operands=[input],
             properties=properties_of(edge, parameters),
-            result_types=[ChannelType.of(shape, images[0], images[1])],
+            result_types=[stage_channel([input], shape, images[0], images[1])],
         )
 
     def evaluate(self, x: Integers) -> Integers:
@@ -202,7 +202,7 @@ class ThresholdOp(ElementStageOp):
         super().__init__(
             operands=[input],
             properties=properties_of(edge, parameters),
-            result_types=[ChannelType.of(shape, images.min(axis=0), images.max(axis=0))],
+            result_types=[stage_channel([input], shape, images.min(axis=0), images.max(axis=0))],
         )
 
     def evaluate(self, x: Integers) -> Integers:
@@ -258,7 +258,7 @@ class LookupOp(ElementStageOp):
         super().__init__(
             operands=[input],
             properties=properties_of(edge, {"table": ArrayAttr.get(table)}),
-            result_types=[ChannelType.of(shape, lows, highs)],
+            result_types=[stage_channel([input], shape, lows, highs)],
         )
 
     def evaluate(self, x: Integers) -> Integers:

@@ -8,7 +8,7 @@ from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, v
 
 from fastml.dialects.adder_graph import AdderGraphAttr
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
-from fastml.dialects.channel import ChannelType, channel_of
+from fastml.dialects.channel import ChannelType, channel_of, stage_channel
 from fastml.dialects.qflow_stage import (
     StageOp,
     properties_of,
@@ -81,7 +81,7 @@ class DenseOp(StageOp):
         super().__init__(
             operands=[input],
             properties=properties_of(edge, parameters),
-            result_types=[ChannelType.of(shape, lows, highs)],
+            result_types=[stage_channel([input], shape, lows, highs)],
         )
 
     @staticmethod
@@ -152,7 +152,7 @@ class CombineOp(StageOp):
         super().__init__(
             operands=[inputs],
             properties=properties_of(edge, parameters),
-            result_types=[ChannelType.of(shape, lows, highs)],
+            result_types=[stage_channel(inputs, shape, lows, highs)],
         )
 
     @staticmethod
@@ -205,7 +205,7 @@ class MultiplyOp(StageOp):
         super().__init__(
             operands=[left, right],
             properties=properties_of(edge, {}),
-            result_types=[ChannelType.of(shape, lows, highs)],
+            result_types=[stage_channel([left, right], shape, lows, highs)],
         )
 
     @staticmethod

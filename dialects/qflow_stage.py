@@ -96,6 +96,9 @@ class StageOp(IRDLOperation, ABC):
     def verify_(self) -> None:
         """Check the parameters, then that the result type is the exact range."""
         self.verify_parameters()
+        require(not self.channel.is_stream, "only a FIFO gives a channel of protocol 'rv'")
+        beats = sorted({channel_of(x).beats.data for x in (*self.sources, self.result)})
+        require(len(beats) == 1, f"operands and result differ in beats a frame: {beats}")
         lows, highs = self.exact_ranges()
         actual = self.channel
         require(len(lows) == len(actual), f"the result has {len(actual)} elements, not {len(lows)}")

@@ -1,10 +1,5 @@
 // RUN: %fastml-opt %s --split-input-file --parsing-diagnostics --verify-diagnostics | %filecheck %s
 
-// CHECK: protocol 'rv' (valid/ready) is not supported yet
-"test.op"() {t = !qflow.channel<rv, 2, "2 x 0..1">} : () -> ()
-
-// -----
-
 // CHECK: unknown protocol 'push'
 "test.op"() {t = !qflow.channel<push, 2, "2 x 0..1">} : () -> ()
 
@@ -366,4 +361,230 @@ qflow.graph @array ["x"] -> ["y"] {
 ^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
   %y = qflow.lookup "y"(%x) {table = #fastml.array<"i64 1x2 : 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
   qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: a frame has at least one beat, not 0
+"test.op"() {t = !qflow.channel<rv, 2, "2 x 0..1", 0>} : () -> ()
+
+// -----
+
+// CHECK: only a FIFO gives a channel of protocol 'rv'
+qflow.graph @bad ["x"] -> [] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 1 : 0">} : (!qflow.channel<pulse, 1, "0..1">) -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield
+}
+
+// -----
+
+// CHECK: operands and result differ in beats a frame: [1, 2]
+qflow.graph @bad ["x", "y"] -> [] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1", 2>, %y: !qflow.channel<rv, 1, "0..1">):
+  %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 1, "0..1", 2> -> !qflow.channel<rv, 1, "0..1", 2>
+  %fy = qflow.fifo "fy"(%y) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %z = qflow.multiply "z"(%fx, %fy) : !qflow.channel<rv, 1, "0..1", 2>, !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1", 2>
+  qflow.yield
+}
+
+// -----
+
+// CHECK: the depth must be >= 1, got 0
+qflow.graph @bad ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 0 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield %f : !qflow.channel<rv, 1, "0..1">
+}
+
+// -----
+
+// CHECK: the result must be !qflow.channel<rv, 1, "0..1", 3>
+qflow.graph @bad ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1", 3>):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1", 3> -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield %f : !qflow.channel<rv, 1, "0..1">
+}
+
+// -----
+
+// CHECK: only a FIFO gives a channel of 'rv'
+qflow.graph @bad ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 2, "2 x 0..1">):
+  %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 2, "2 x 0..1"> -> !qflow.channel<rv, 2, "2 x 0..1">
+  %s = qflow.serialise "s"(%fx) : !qflow.channel<rv, 2, "2 x 0..1"> -> !qflow.channel<rv, 1, "0..1", 2>
+  qflow.yield
+}
+
+// -----
+
+// CHECK: a whole frame is one beat
+qflow.graph @bad ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 2, "2 x 0..1", 2>):
+  %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 2, "2 x 0..1", 2> -> !qflow.channel<rv, 2, "2 x 0..1", 2>
+  %s = qflow.serialise "s"(%fx) : !qflow.channel<rv, 2, "2 x 0..1", 2> -> !qflow.channel<pulse, 1, "0..1", 4>
+  qflow.yield
+}
+
+// -----
+
+// CHECK: 5 elements in 2 beats are 3 a beat
+qflow.graph @bad ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 5, "5 x 0..1">):
+  %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 5, "5 x 0..1"> -> !qflow.channel<rv, 5, "5 x 0..1">
+  %s = qflow.serialise "s"(%fx) : !qflow.channel<rv, 5, "5 x 0..1"> -> !qflow.channel<pulse, 2, "2 x 0..1", 2>
+  qflow.yield
+}
+
+// -----
+
+// CHECK: lane 1 ranges over -4..7
+qflow.graph @bad ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 4, "0..1, 2..7, 1..1, -4..-2">):
+  %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 4, "0..1, 2..7, 1..1, -4..-2"> -> !qflow.channel<rv, 4, "0..1, 2..7, 1..1, -4..-2">
+  %s = qflow.serialise "s"(%fx) : !qflow.channel<rv, 4, "0..1, 2..7, 1..1, -4..-2"> -> !qflow.channel<pulse, 2, "0..1, -4..8", 2>
+  qflow.yield
+}
+
+// -----
+
+// CHECK: lane 1 ranges over 0..3
+qflow.graph @bad ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 3, "3 x 2..3">):
+  %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 3, "3 x 2..3"> -> !qflow.channel<rv, 3, "3 x 2..3">
+  %s = qflow.serialise "s"(%fx) : !qflow.channel<rv, 3, "3 x 2..3"> -> !qflow.channel<pulse, 2, "2 x 2..3", 2>
+  qflow.yield
+}
+
+// -----
+
+// CHECK: lane 0 must range over -1..2
+qflow.graph @bad ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 2, "2 x 0..3", 2>):
+  %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 2, "2 x 0..3", 2> -> !qflow.channel<rv, 2, "2 x 0..3", 2>
+  %d = qflow.deserialise "d"(%fx) : !qflow.channel<rv, 2, "2 x 0..3", 2> -> !qflow.channel<pulse, 3, "0..2, 2..2, -1..0">
+  qflow.yield
+}
+
+// -----
+
+// CHECK: several beats a frame need inputs of protocol 'rv'
+qflow.graph @pulses ["x"] -> [] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1", 2>):
+  qflow.yield
+}
+
+// -----
+
+// CHECK: with FIFOs, each input is of protocol 'rv'
+qflow.graph @mixed ["x", "y"] -> [] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">, %y: !qflow.channel<rv, 1, "0..1">):
+  qflow.yield
+}
+
+// -----
+
+// CHECK: input 0 must be read by one FIFO
+qflow.graph @bypassed ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 1 : 0">} : (!qflow.channel<rv, 1, "0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield
+}
+
+// -----
+
+// CHECK: input 0 must be read by one FIFO
+qflow.graph @forked ["x"] -> ["f", "g"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %g = qflow.fifo "g"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield %f, %g : !qflow.channel<rv, 1, "0..1">, !qflow.channel<rv, 1, "0..1">
+}
+
+// -----
+
+// CHECK: with FIFOs, each output is the result of a FIFO
+qflow.graph @no_fifo ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %y = qflow.rearrange "y"(%f) {index = #fastml.array<"i64 1 : 0">} : (!qflow.channel<rv, 1, "0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: FIFO 'g' is fed by a FIFO
+qflow.graph @chained ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %g = qflow.fifo "g"(%f) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield %g : !qflow.channel<rv, 1, "0..1">
+}
+
+// -----
+
+// CHECK: 's' must be fed by a FIFO
+qflow.graph @fed ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<rv, 2, "2 x 0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 2, "2 x 0..1"> -> !qflow.channel<rv, 2, "2 x 0..1">
+  %h = qflow.rearrange "h"(%f) {index = #fastml.array<"i64 2 : 1 0">} : (!qflow.channel<rv, 2, "2 x 0..1">) -> !qflow.channel<pulse, 2, "2 x 0..1">
+  %s = qflow.serialise "s"(%h) : !qflow.channel<pulse, 2, "2 x 0..1"> -> !qflow.channel<pulse, 1, "0..1", 2>
+  %g = qflow.fifo "g"(%s) depth 1 : !qflow.channel<pulse, 1, "0..1", 2> -> !qflow.channel<rv, 1, "0..1", 2>
+  qflow.yield %g : !qflow.channel<rv, 1, "0..1", 2>
+}
+
+// -----
+
+// CHECK: 's' must feed FIFOs only
+qflow.graph @feeds ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<rv, 2, "2 x 0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 2, "2 x 0..1"> -> !qflow.channel<rv, 2, "2 x 0..1">
+  %s = qflow.serialise "s"(%f) : !qflow.channel<rv, 2, "2 x 0..1"> -> !qflow.channel<pulse, 1, "0..1", 2>
+  %h = qflow.rearrange "h"(%s) {index = #fastml.array<"i64 1 : 0">} : (!qflow.channel<pulse, 1, "0..1", 2>) -> !qflow.channel<pulse, 1, "0..1", 2>
+  %g = qflow.fifo "g"(%h) depth 1 : !qflow.channel<pulse, 1, "0..1", 2> -> !qflow.channel<rv, 1, "0..1", 2>
+  qflow.yield %g : !qflow.channel<rv, 1, "0..1", 2>
+}
+
+// -----
+
+// CHECK: FIFO 'f' must have one reader, has 2
+qflow.graph @two_outputs ["x"] -> ["y", "z"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield %f, %f : !qflow.channel<rv, 1, "0..1">, !qflow.channel<rv, 1, "0..1">
+}
+
+// -----
+
+// CHECK: FIFO 'f' must have one reader, has 0
+qflow.graph @unread ["x"] -> [] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield
+}
+
+// -----
+
+// CHECK: FIFO 'f' must have one reader, has 2
+qflow.graph @two_readers ["x"] -> ["y", "z"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %h = qflow.rearrange "h"(%f) {index = #fastml.array<"i64 1 : 0">} : (!qflow.channel<rv, 1, "0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  %s = qflow.serialise "s"(%f) : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1", 2>
+  %g = qflow.fifo "g"(%h) depth 1 : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %t = qflow.fifo "t"(%s) depth 1 : !qflow.channel<pulse, 1, "0..1", 2> -> !qflow.channel<rv, 1, "0..1", 2>
+  qflow.yield %g, %t : !qflow.channel<rv, 1, "0..1">, !qflow.channel<rv, 1, "0..1", 2>
+}
+
+// -----
+
+// CHECK: processes wait for each other in a circle: 'join'
+qflow.graph @circle ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<rv, 1, "0..1">):
+  %f = qflow.fifo "f"(%x) depth 1 : !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %h = qflow.rearrange "h"(%f) {index = #fastml.array<"i64 1 : 0">} : (!qflow.channel<rv, 1, "0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  %g = qflow.fifo "g"(%h) depth 1 : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  %j = qflow.multiply "join"(%f, %g) : !qflow.channel<rv, 1, "0..1">, !qflow.channel<rv, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  %y = qflow.fifo "y"(%j) depth 1 : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
+  qflow.yield %y : !qflow.channel<rv, 1, "0..1">
 }

@@ -54,3 +54,26 @@ qflow.graph @empty [] -> [] attributes {note = "kept"} {
 
 // CHECK: #qflow.ranges<"2 x -1..1, 5..5">
 "test.op"() {ranges = #qflow.ranges<"2 x -1..1, 5..5">} : () -> ()
+
+// Streams: FIFOs, several beats a frame, changes of their number; the padded lane has 0 too.
+// CHECK-LABEL: qflow.graph @streams ["x", "unread"] -> ["y"] latency 7 ii 2 {
+qflow.graph @streams ["x", "unread"] -> ["y"] latency 7 ii 2 {
+// CHECK-NEXT: ^bb0(%x: !qflow.channel<rv, 2, "2 x 0..3", 2>, %u: !qflow.channel<rv, 1, "0..1">):
+^bb0(%x: !qflow.channel<rv, 2, "2 x 0..3", 2>, %u: !qflow.channel<rv, 1, "0..1">):
+  // CHECK-NEXT: %f = qflow.fifo "x.fifo"(%x) depth 2 : !qflow.channel<rv, 2, "2 x 0..3", 2> -> !qflow.channel<rv, 2, "2 x 0..3", 2>
+  // GENERIC: "qflow.fifo"({{.*}}) <{edge = "x.fifo", depth = #builtin.int<2>}>
+  %f = qflow.fifo "x.fifo"(%x) depth 2 : !qflow.channel<rv, 2, "2 x 0..3", 2> -> !qflow.channel<rv, 2, "2 x 0..3", 2>
+  // CHECK-NEXT: %d = qflow.deserialise "d"(%f) : !qflow.channel<rv, 2, "2 x 0..3", 2> -> !qflow.channel<pulse, 3x1, "2 x 0..3, 1..3">
+  %d = qflow.deserialise "d"(%f) : !qflow.channel<rv, 2, "2 x 0..3", 2> -> !qflow.channel<pulse, 3x1, "2 x 0..3, 1..3">
+  // CHECK-NEXT: %g = qflow.fifo "d.fifo"(%d) depth 1 : !qflow.channel<pulse, 3x1, "2 x 0..3, 1..3"> -> !qflow.channel<rv, 3x1, "2 x 0..3, 1..3">
+  %g = qflow.fifo "d.fifo"(%d) depth 1 : !qflow.channel<pulse, 3x1, "2 x 0..3, 1..3"> -> !qflow.channel<rv, 3x1, "2 x 0..3, 1..3">
+  // CHECK-NEXT: %s = qflow.serialise "s"(%g) : !qflow.channel<rv, 3x1, "2 x 0..3, 1..3"> -> !qflow.channel<pulse, 2, "2 x 0..3", 2>
+  %s = qflow.serialise "s"(%g) : !qflow.channel<rv, 3x1, "2 x 0..3, 1..3"> -> !qflow.channel<pulse, 2, "2 x 0..3", 2>
+  %h = qflow.fifo "s.fifo"(%s) depth 3 : !qflow.channel<pulse, 2, "2 x 0..3", 2> -> !qflow.channel<rv, 2, "2 x 0..3", 2>
+  // The same stage for every beat.
+  // CHECK: %m = qflow.multiply "m"(%h, %h) : {{.*}} -> !qflow.channel<pulse, 2, "2 x 0..9", 2>
+  %m = qflow.multiply "m"(%h, %h) : !qflow.channel<rv, 2, "2 x 0..3", 2>, !qflow.channel<rv, 2, "2 x 0..3", 2> -> !qflow.channel<pulse, 2, "2 x 0..9", 2>
+  %y = qflow.fifo "m.fifo"(%m) depth 2 : !qflow.channel<pulse, 2, "2 x 0..9", 2> -> !qflow.channel<rv, 2, "2 x 0..9", 2>
+  // CHECK: qflow.yield %y : !qflow.channel<rv, 2, "2 x 0..9", 2>
+  qflow.yield %y : !qflow.channel<rv, 2, "2 x 0..9", 2>
+}

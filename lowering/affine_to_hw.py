@@ -1,58 +1,36 @@
-"""Lower scheduled affine functions to hardware modules.
+"""Lower scheduled affine programs to hardware modules.
 
-Every function becomes one ``hw.module``; what separates the cycle of a value from the
-cycle in which it is used becomes registers, one chain shared by all users of the value.
-The top function becomes the design: its inputs arrive together with their valid bits, and
-its outputs appear ``fastml.latency`` cycles later with theirs.
-
-A function without loops is wiring and arithmetic; its memrefs are bundles of wires.
-Functions with loops are lowered by :mod:`fastml.lowering.loops_to_hw`.
+Every function becomes one ``hw.module``. The top function of a static program becomes the
+design: its inputs arrive together with their valid bits, and its outputs appear
+``fastml.latency`` cycles later with theirs. Functions of static time are lowered by
+:mod:`fastml.lowering.static_to_hw`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from xdsl.context import Context
-from xdsl.dialects import affine, arith, hw, memref
+from xdsl.dialects import hw, memref
 from xdsl.dialects.builtin import (
     ArrayAttr,
-    DenseArrayBase,
     DictionaryAttr,
-    IndexType,
     IntegerAttr,
     ModuleOp,
     StringAttr,
     UnitAttr,
     i64,
 )
-from xdsl.dialects.func import CallOp, FuncOp, ReturnOp
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, SSAValue
 from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
-from fastml.lowering.arith_to_comb import build_arith, width_of_type
 from fastml.lowering.check_schedule import ModuleSchedule, check_schedule
-from fastml.lowering.constants import constant_words
-from fastml.lowering.hw_builder import Instance, Netlist, Wire
-from fastml.lowering.hw_hints import name_elements
-from fastml.lowering.hw_materialise import (
-    CLOCK,
-    RESET,
-    Output,
-    input_names,
-    materialise,
-    output_ports,
-)
+from fastml.lowering.hw_builder import Netlist, Wire
+from fastml.lowering.hw_materialise import Output, materialise
 from fastml.lowering.loops_to_hw import LoopLowering, unused
-from fastml.lowering.schedule_facts import (
-    ANYTIME,
-    Edge,
-    FunctionSchedule,
-    argument_edges,
-    callee_of,
-    edge_of,
-)
+from fastml.lowering.schedule_facts import Edge, argument_edges
+from fastml.lowering.static_to_hw import Functions, TimedBody, port_of
 
 
 class AffineToHw(ModulePass):
@@ -68,260 +46,33 @@ class AffineToHw(ModulePass):
 def lower_module(module: ModuleOp) -> None:
     """Check the schedule of ``module`` and replace its functions by hardware modules."""
     schedule = check_schedule(module)
-    lowering = _ModuleLowering(schedule)
-    modules = [lowering.lower(facts) for facts in schedule.functions.values()]
+    functions = Functions(schedule.functions)
+    for facts in schedule.functions.values():
+        if facts is not schedule.top:
+            functions.lower(facts)
+    design = _Top(schedule, functions)
+    functions.add(design.module(), schedule.top)
     for op in list(module.ops):
         if isinstance(op, FuncOp | memref.GlobalOp):
             op.detach()
             op.erase(safe_erase=False)
-    module.body.block.add_ops(modules)
-    module.attributes[directives.TAPS] = DictionaryAttr(lowering.taps)
+    module.body.block.add_ops(functions.modules.values())
+    taps = {name: tap.attribute() for name, tap in design.taps.items()}
+    module.attributes[directives.TAPS] = DictionaryAttr(taps)
 
 
-@dataclass
-class _ModuleLowering:
-    schedule: ModuleSchedule
-    modules: dict[str, hw.HWModuleOp] = field(default_factory=dict[str, hw.HWModuleOp])
-    looped: dict[str, LoopLowering] = field(default_factory=dict[str, LoopLowering])
-    taps: dict[str, Attribute] = field(default_factory=dict[str, Attribute])
-
-    def lower(self, facts: FunctionSchedule) -> hw.HWModuleOp:
-        """Lower one function, after those that it calls."""
-        if facts is self.schedule.top:
-            module = self.top(facts)
-        elif facts.looped:
-            loops = self.looped[facts.name] = LoopLowering(facts, Netlist())
-            module = loops.module()
-        else:
-            module = self.layer(facts)
-        _check_ports(module, facts)
-        self.modules[facts.name] = module
-        return module
-
-    def layer(self, facts: FunctionSchedule) -> hw.HWModuleOp:
-        """Lower a function without loops that another one calls."""
-        body = _Body(facts, Netlist(), self)
-        inputs = list[Wire]()
-        for value, edge in argument_edges(facts.function):
-            if not edge.output:
-                port = _port(edge)
-                inputs.append(body.receive(value, edge, port))
-        body.run()
-        outputs = [
-            Output(_port(edge), body.beat(value))
-            for value, edge in argument_edges(facts.function)
-            if edge.output
-        ]
-        return materialise(
-            body.netlist, facts.name, inputs, outputs, location=facts.function.location
-        )
-
-    def top(self, facts: FunctionSchedule) -> hw.HWModuleOp:
-        """Lower the design itself."""
-        netlist = Netlist()
-        design = _Top(facts, netlist, self)
-        return design.module()
-
-
-def _port(edge: Edge) -> str:
-    """Return the identifier of an argument's wires."""
-    assert edge.port is not None
-    return edge.port
-
-
-def _check_ports(module: hw.HWModuleOp, facts: FunctionSchedule) -> None:
-    """Refuse two ports of one name, such as an edge that is called like the clock."""
-    seen = set[str]()
-    for port in module.module_type.ports:
-        name = port.port_name.data
-        if name in seen:
-            raise FastmlError(
-                f"'{facts.name}' has two ports '{name}'",
-                facts.function,
-                hint=f"give the edge another '{directives.PORT}'",
-            )
-        seen.add(name)
-
-
-class _Body:
-    """Lower the operations of a function without loops."""
-
-    def __init__(self, facts: FunctionSchedule, netlist: Netlist, owner: _ModuleLowering):
-        self.facts = facts
-        self.netlist = netlist
-        self.owner = owner
-        self.wires: dict[SSAValue, Wire] = {}
-        self.memories: dict[SSAValue, list[Wire | None]] = {}
-        self.edges: dict[SSAValue, Edge] = dict(argument_edges(facts.function))
-        self.instances: dict[str, int] = {}
-        self.handlers: Mapping[type[Operation], Callable[[Operation], None]] = {
-            arith.ConstantOp: self.constant,
-            affine.LoadOp: self.load,
-            memref.LoadOp: self.load,
-            affine.StoreOp: self.store,
-            memref.StoreOp: self.store,
-            memref.AllocOp: self.alloc,
-            CallOp: self.call,
-            memref.GetGlobalOp: lambda op: None,
-            ReturnOp: lambda op: None,
-        }
-
-    def receive(self, value: SSAValue, edge: Edge, port: str) -> Wire:
-        """Create the input port of a memref; return it."""
-        beat = self.netlist.input(port, edge.elements.total_width)
-        self.unpack(value, edge, beat)
-        return beat
-
-    def unpack(self, value: SSAValue, edge: Edge, beat: Wire) -> None:
-        """Let the elements of a memref be those of a packed beat."""
-        layout = zip(edge.elements.offsets, edge.elements.widths, strict=True)
-        self.memories[value] = [
-            self.netlist.element(beat, offset, width) for offset, width in layout
-        ]
-        name_elements(self.netlist, edge.port, self.memories[value])
-
-    def beat(self, value: SSAValue, at: int | None = None) -> Wire:
-        """Pack the elements of a memref, as they come or all in cycle ``at``."""
-        wires = self.elements(value)
-        name_elements(self.netlist, self.edges[value].port, wires)
-        if at is not None:
-            cycles, held = self.facts.elements[value], self.facts.held[value]
-            wires = [
-                self.netlist.delay(wire, 0 if cycle == ANYTIME else max(at - last, 0))
-                for wire, cycle, last in zip(wires, cycles, held, strict=True)
-            ]
-        return self.netlist.concat(wires[::-1])
-
-    def elements(self, value: SSAValue) -> list[Wire]:
-        """Return the elements of a memref, all of which have been stored."""
-        wires = self.memories.get(value)
-        if wires is None:
-            wires = [None] * len(self.edges[value].elements)
-        stored = [wire for wire in wires if wire is not None]
-        assert len(stored) == len(wires), "the schedule was checked"
-        return stored
-
-    def run(self) -> None:
-        """Lower every operation, in order."""
-        for op in self.facts.function.body.block.ops:
-            self.netlist.location = op.location
-            handler = self.handlers.get(type(op))
-            if handler is not None:
-                handler(op)
-            elif not isinstance(op.results[0].type, IndexType):
-                self.compute(op)
-
-    def compute(self, op: Operation) -> None:
-        result = op.results[0]
-        at = self.facts.cycles[result]
-        operands = [self.wire_at(operand, at) for operand in op.operands]
-        self.wires[result] = build_arith(self.netlist, op, operands)
-
-    def wire_at(self, value: SSAValue, at: int) -> Wire:
-        """Return ``value`` in cycle ``at``."""
-        wire = self.wires[value]
-        cycle = self.facts.cycles.get(value, ANYTIME)
-        if cycle == ANYTIME:
-            return wire
-        return self.netlist.delay(wire, max(at - self.facts.until.get(value, cycle), 0))
-
-    def constant(self, op: Operation) -> None:
-        assert isinstance(op, arith.ConstantOp)
-        match op.value:
-            case IntegerAttr(value=value) if not isinstance(op.result.type, IndexType):
-                width = width_of_type(op.result, op)
-                self.wires[op.result] = self.netlist.constant(value.data, width)
-            case _:
-                pass
-
-    def load(self, op: Operation) -> None:
-        source, (result,) = op.operands[0], op.results
-        width = width_of_type(result, op)
-        element = self.facts.indices.address(op).constant
-        if isinstance(source.owner, memref.GetGlobalOp):
-            words = constant_words(source.owner)
-            self.wires[result] = self.netlist.constant(words[element], width)
-            return
-        wire = self.memories[source][element]
-        assert wire is not None
-        cycle = self.facts.elements[source][element]
-        if cycle != ANYTIME:
-            gap = self.facts.cycles[result] - self.facts.held[source][element]
-            wire = self.netlist.delay(wire, max(gap, 0))
-        sign = self.edges[source].elements.signed[element]
-        self.wires[result] = self.netlist.extend(wire, width, sign=sign)
-
-    def store(self, op: Operation) -> None:
-        value, target = op.operands[:2]
-        edge = self.edges[target]
-        element = self.facts.indices.address(op).constant
-        cycle = self.facts.elements[target][element]
-        wire = self.wire_at(value, cycle)
-        memory = self.memories.setdefault(target, [None] * len(edge.elements))
-        memory[element] = self.netlist.extract(wire, 0, edge.elements.widths[element])
-
-    def alloc(self, op: Operation) -> None:
-        (value,) = op.results
-        self.edges[value] = edge_of(value, op)
-
-    def call(self, op: Operation) -> None:
-        assert isinstance(op, CallOp)
-        functions = {facts.name: facts.function for facts in self.owner.schedule.functions.values()}
-        function = callee_of(op, functions)
-        name = function.sym_name.data
-        module = self.owner.modules[name]
-        loops = self.owner.looped.get(name)
-        data = dict[str, Wire]()
-        for value, (_, edge) in zip(op.operands, argument_edges(function), strict=True):
-            if not edge.output:
-                at = self.facts.calls.get(op)
-                data[_port(edge)] = self.beat(value, at)
-        if loops is not None:
-            data[loops.start_port] = self.valid_at(self.facts.calls[op])
-        results = self.place(name, module, data)
-        for value, (_, edge) in zip(op.operands, argument_edges(function), strict=True):
-            if edge.output:
-                empty = self.netlist.constant(0, 0)
-                beat = results.get(_port(edge), empty)
-                self.unpack(value, self.edges[value], self.watch(value, beat))
-        if loops is not None:
-            self.finished(self.facts.calls[op] + loops.facts.latency, results[loops.done_port])
-
-    def place(self, name: str, module: hw.HWModuleOp, data: Mapping[str, Wire]) -> dict[str, Wire]:
-        """Place a module; return its outputs by name."""
-        count = self.instances[name] = self.instances.get(name, 0) + 1
-        inputs, outputs = input_names(module), output_ports(module)
-        instance = Instance(name if count == 1 else f"{name}_{count}", name, inputs, outputs)
-        wires = [data[port] for port in inputs if port not in (CLOCK, RESET)]
-        placed = self.netlist.instance(instance, wires)
-        return {port: wire for (port, _), wire in zip(outputs, placed, strict=True)}
-
-    def watch(self, value: SSAValue, beat: Wire) -> Wire:
-        """Name a beat, where it may be watched."""
-        return beat
-
-    def valid_at(self, cycle: int) -> Wire:
-        """Return the valid bit in ``cycle``."""
-        raise NotImplementedError
-
-    def finished(self, cycle: int, done: Wire) -> None:
-        """Note a signal that says that a frame is ``cycle`` cycles old."""
-        raise NotImplementedError
-
-
-class _Top(_Body):
+class _Top(TimedBody):
     """Lower the top function: valid bits, tensor ports, watched edges."""
 
-    def __init__(self, facts: FunctionSchedule, netlist: Netlist, owner: _ModuleLowering):
-        super().__init__(facts, netlist, owner)
-        self.valids: dict[int, Wire] = {}
-        self.watched: list[Wire] = []
+    def __init__(self, schedule: ModuleSchedule, owner: Functions):
+        super().__init__(schedule.top, Netlist(), owner)
+        self.latency = schedule.latency
 
     def module(self) -> hw.HWModuleOp:
         """Lower the function."""
         facts, netlist = self.facts, self.netlist
         netlist.location = facts.function.location
-        arguments = [(v, e, _port(e)) for v, e in argument_edges(facts.function)]
+        arguments = [(v, e, port_of(e)) for v, e in argument_edges(facts.function)]
         inputs = list[Wire]()
         for value, edge, port in arguments:
             if not edge.output:
@@ -359,7 +110,7 @@ class _Top(_Body):
 
     def outputs(self, arguments: Sequence[tuple[SSAValue, Edge, str]]) -> list[Output]:
         """Return the output ports: every element of a beat in the cycle of the latency."""
-        latency, outputs = self.owner.schedule.latency, list[Output]()
+        latency, outputs = self.latency, list[Output]()
         for value, edge, port in arguments:
             cycles = [max(cycle, 0) for cycle in self.facts.elements[value]]
             if all(cycle == latency for cycle in cycles):
@@ -394,51 +145,6 @@ class _Top(_Body):
         return {
             directives.TOP: UnitAttr(),
             directives.II: IntegerAttr(self.facts.ii, i64),
-            directives.LATENCY: IntegerAttr(self.owner.schedule.latency, i64),
+            directives.LATENCY: IntegerAttr(self.latency, i64),
             directives.PORTS: DictionaryAttr(ports),
         }
-
-    def tap(self, edge: Edge, signal: str, cycles: Sequence[int]) -> None:
-        """Record where and when an edge can be watched."""
-        name = directives.text(edge.attributes, directives.NAME)
-        if name is None:
-            return
-        self.owner.taps[name] = DictionaryAttr(
-            {
-                "signal": StringAttr(signal if edge.elements.total_width else ""),
-                "elements": StringAttr(str(edge.elements)),
-                "cycles": DenseArrayBase.from_list(i64, [max(cycle, 0) for cycle in cycles]),
-            }
-        )
-
-    def keep(self, beat: Wire, name: str) -> Wire:
-        """Name a beat so that it exists whether or not anything uses it."""
-        if not beat.width:
-            return beat
-        named = self.netlist.named(beat, name)
-        self.watched.append(named)
-        return named
-
-    def watch(self, value: SSAValue, beat: Wire) -> Wire:
-        """Name the beat of an edge of the source model, and record its tap."""
-        edge = self.edges[value]
-        if edge.output or edge.port is None:
-            return beat
-        self.tap(edge, edge.port, self.facts.elements[value])
-        return self.keep(beat, edge.port)
-
-    def watch_stored(self) -> None:
-        """Watch the edges that the top function fills element by element."""
-        for value, edge in self.edges.items():
-            name = directives.text(edge.attributes, directives.NAME)
-            if name not in self.owner.taps and value in self.memories and not edge.output:
-                self.watch(value, self.beat(value))
-
-    def valid_at(self, cycle: int) -> Wire:
-        """Return the valid bit in ``cycle``: the last known one, delayed."""
-        known = max(at for at in self.valids if at <= cycle)
-        return self.netlist.delay(self.valids[known], cycle - known, reset=True)
-
-    def finished(self, cycle: int, done: Wire) -> None:
-        """Take over from a function with loops, so that no long delay is needed."""
-        self.valids[cycle] = done

@@ -88,7 +88,7 @@ func.func @unknown(%a : i8) {
 
 // -----
 
-// CHECK: 'affine.for': directive 'fastml.latency' has no meaning on 'affine.for'; fix: it belongs on func.func, hw.module
+// CHECK: 'affine.for': directive 'fastml.latency' has no meaning on 'affine.for'; fix: it belongs on argument, func.func, hw.module
 func.func @misplaced() {
   affine.for %i = 0 to 4 {
   } {fastml.latency = 1 : i64}

@@ -2,7 +2,8 @@
 
 A beat is a row of integers, a batch of frames an array ``(frames, elements)``. A dense stage
 that has an adder graph runs the graph; the graph is compared with the matrix first (both are
-linear, so the unit vectors prove it). Cycles are those of the schedule in the IR.
+linear, so the unit vectors prove it). Cycles are those of the schedule in the IR; in a graph
+with FIFOs they count from the firings of processes, which depend on the stimulus.
 """
 
 from collections.abc import Callable, Collection
@@ -16,7 +17,11 @@ from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
 from fastml.dialects.qflow import AdderGraphAttr, channel_of
-from fastml.dialects.qflow_cycles import check_cycles, cycles_of
+from fastml.dialects.qflow_cycles import Cycles, check_cycles, cycles_of
+from fastml.dialects.qflow_network import network_of
+from fastml.dialects.qflow_processes import processes_of
+from fastml.dialects.token_flow import Times
+from fastml.dialects.token_flow import simulate as simulate_tokens
 from fastml.runtime.trace import Signal, Stimulus, Trace
 
 EXACT_FLOAT = 1 << 53
@@ -37,6 +42,7 @@ def evaluate(
 ) -> tuple[dict[str, Integers], dict[str, Integers]]:
     """Run beats by edge name through the graph; return outputs and taps by edge name.
 
+    Beats have shape ``(frames * beats, elements)``, by the beats a frame of each channel.
     Raises :class:`FastmlError` where a beat is missing, has the wrong size or holds a value
     outside its channel's range, or where a tap is no edge of the graph.
     """
@@ -53,14 +59,23 @@ def evaluate(
 def simulate(module: ModuleOp, stimulus: Stimulus, taps: Collection[str] = ()) -> Trace:
     """Run a stimulus; cycles are predicted from the schedule in the IR.
 
-    Raises :class:`FastmlError` (``FML-NO-SCHEDULE``) where the graph has no schedule, and
-    ``FML-SCHEDULE`` where its parts contradict each other.
+    Raises :class:`FastmlError` (``FML-NO-SCHEDULE``) where the graph has no schedule,
+    ``FML-SCHEDULE`` where its parts contradict each other, and ``FML-DEADLOCK`` where its
+    FIFOs are too shallow.
     """
     graph = graph_of(module)
     if graph.ii is None or graph.latency is None:
         raise FastmlError("the graph has no schedule", graph, code="FML-NO-SCHEDULE")
     check_cycles(graph)
     outputs, tapped = evaluate(module, dict(stimulus.beats), taps)
+    if graph.is_streaming:
+        times = simulate_tokens(network_of(graph), stimulus.waits, stimulus.ready, graph)
+        return Trace(
+            {name: Signal(beats, times.taken[name][:, None]) for name, beats in outputs.items()},
+            {name: Signal(beats, _tapped(graph, times, name)) for name, beats in tapped.items()},
+            times.accepted,
+            times.fifos,
+        )
     offered = stimulus.offer_cycles(graph.ii.data)[:, None]
     edges = _edges(graph)
     signals = {
@@ -72,9 +87,26 @@ def simulate(module: ModuleOp, stimulus: Stimulus, taps: Collection[str] = ()) -
     return Trace(signals, seen)
 
 
+def _tapped(graph: qflow.GraphOp, times: Times, edge: str) -> Cycles:
+    """Return the cycle of each element of an edge of a streaming graph."""
+    value = _edges(graph)[edge]
+    if edge in graph.inputs:
+        return times.accepted[edge][:, None] + cycles_of(value)
+    process = next(
+        process
+        for process in processes_of(graph.body.block).processes
+        if any(op.result is value for op in process.ops)
+    )
+    fired = times.fired[process.name]
+    if isinstance(process.changes_beats, qflow.DeserialiseOp):
+        fired = fired[process.phases - 1 :: process.phases]
+    return fired[:, None] + cycles_of(value)
+
+
 def _edges(graph: qflow.GraphOp) -> dict[str, SSAValue]:
-    stages = {stage.edge.data: stage.result for stage in graph.stages}
-    return dict(graph.inputs) | stages
+    kinds = (qflow.StageOp, qflow.BeatsOp)
+    made = {op.edge.data: op.result for op in graph.body.block.ops if isinstance(op, kinds)}
+    return dict(graph.inputs) | made
 
 
 def _run(graph: qflow.GraphOp, beats: dict[str, Integers]) -> dict[SSAValue, Integers]:
@@ -84,9 +116,32 @@ def _run(graph: qflow.GraphOp, beats: dict[str, Integers]) -> dict[SSAValue, Int
             raise FastmlError(f"no beats for input '{name}'", graph, code="FML-STIMULUS")
         _check_beats(graph, name, beats[name], value)
         values[value] = beats[name]
-    for stage in graph.stages:
-        values[stage.result] = run_stage(stage, [values[source] for source in stage.sources])
+    _check_frames(graph, beats)
+    for op in graph.body.block.ops:
+        match op:
+            case qflow.StageOp():
+                values[op.result] = run_stage(op, [values[source] for source in op.sources])
+            case qflow.FifoOp():
+                values[op.result] = values[op.input]
+            case qflow.BeatsOp():
+                values[op.result] = op.convert(values[op.input])
+                _check_beats(graph, op.edge.data, values[op.result], op.result)
+            case _:
+                pass
     return values
+
+
+def _check_frames(graph: qflow.GraphOp, beats: dict[str, Integers]) -> None:
+    """Check that all inputs have beats for the same number of whole frames."""
+    sizes = {name: channel_of(value).beats.data for name, value in graph.inputs.items()}
+    counts = {name: divmod(len(beats[name]), size) for name, size in sizes.items()}
+    for name, (_, rest) in counts.items():
+        if rest:
+            message = f"'{name}' has {len(beats[name])} beats, but a frame has {sizes[name]}"
+            raise FastmlError(message, graph, code="FML-STIMULUS")
+    if len(set(counts.values())) > 1:
+        frames = ", ".join(f"'{name}' {count}" for name, (count, _) in counts.items())
+        raise FastmlError(f"inputs differ in frames: {frames}", graph, code="FML-STIMULUS")
 
 
 def _check_beats(graph: qflow.GraphOp, name: str, beats: Integers, value: SSAValue) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.dialects.token_flow import FifoRecord
 
 Integers: TypeAlias = NDArray[Any]
 """Exact integers: ``int64`` where they fit, Python integers where they do not."""
@@ -109,6 +110,8 @@ class Trace:
     taps: Mapping[str, Signal] = field(default_factory=dict[str, Signal])
     accepted: Mapping[str, NDArray[np.int64]] = field(default_factory=dict[str, NDArray[np.int64]])
     """Cycle in which each beat of an ``rv`` input was accepted, of shape ``(beats,)``."""
+    fifos: Mapping[str, FifoRecord] = field(default_factory=dict[str, FifoRecord])
+    """When beats came into each FIFO and left it, where a level predicts that (``qflow``)."""
 
     @property
     def cycles(self) -> NDArray[np.int64]:

@@ -71,6 +71,7 @@ def describe_hls(printed: CppDesign) -> dict[str, Any]:
                 "direction": "out" if port.is_output else "in",
                 "elements": str(port.elements),
                 "fraction_bits": port.fraction,
+                "cycles": None if port.cycles is None else list(port.cycles),
             }
             for port in printed.ports
         ],
@@ -84,17 +85,7 @@ def describe_hls(printed: CppDesign) -> dict[str, Any]:
 def described_design(entry: dict[str, Any], files: dict[str, str]) -> CppDesign:
     """Invert :func:`describe_hls`; ``KeyError``, ``TypeError`` or ``ValueError`` if malformed."""
     flavour = flavour_of(str(entry["flavour"]))
-    ports = tuple(
-        CppPort(
-            str(port["name"]),
-            str(port["port"]),
-            str(port["type"]),
-            port["direction"] == "out",
-            Elements.parse(str(port["elements"])),
-            None if port["fraction_bits"] is None else int(port["fraction_bits"]),
-        )
-        for port in entry["ports"]
-    )
+    ports = tuple(map(_described_port, entry["ports"]))
     taps = dict[str, CppTap]()
     for edge, tap in entry["taps"].items():
         cycles = tuple(int(cycle) for cycle in tap["cycles"])
@@ -113,6 +104,22 @@ def described_design(entry: dict[str, Any], files: dict[str, str]) -> CppDesign:
         taps,
         int(entry["ii"]),
         int(entry["latency_cycles"]),
+    )
+
+
+def _described_port(port: dict[str, Any]) -> CppPort:
+    elements = Elements.parse(str(port["elements"]))
+    cycles = None if port["cycles"] is None else tuple(map(int, port["cycles"]))
+    if cycles is not None and len(cycles) != len(elements):
+        raise ValueError(f"port '{port['name']}' needs one cycle for each element")
+    return CppPort(
+        str(port["name"]),
+        str(port["port"]),
+        str(port["type"]),
+        port["direction"] == "out",
+        elements,
+        None if port["fraction_bits"] is None else int(port["fraction_bits"]),
+        cycles,
     )
 
 

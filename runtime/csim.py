@@ -64,6 +64,8 @@ class CppPort:
     elements: Elements
     fraction: int | None = None
     """Bits after the point where the type is a fixed-point one, else ``None``."""
+    cycles: tuple[int, ...] | None = None
+    """When each element of an output is there, if not in the cycle that its beat leaves in."""
 
     @property
     def container(self) -> tuple[int, bool]:
@@ -398,10 +400,12 @@ class CsimLevel(Level):
                 raise FastmlError("is no input of the design", in_file(name), code="FML-STIMULUS")
         outputs, tapped = self.build()(stimulus.beats, taps)
         offers = stimulus.offer_cycles(design.ii)[:, np.newaxis]
+        early = {port.edge: port.cycles for port in design.outputs}
+        early |= {edge: None for edge in self.input_edges}
         inputs = set(self.input_edges)
         signals = dict[str, Signal]()
         for name, values in tapped.items():
-            late = design.taps[name].cycles if name in design.taps else None
+            late = design.taps[name].cycles if name in design.taps else early[name]
             if late is None:
                 late = (0 if name in inputs else design.latency,) * values.shape[1]
             signals[name] = Signal(values, offers + np.array(late, np.int64))

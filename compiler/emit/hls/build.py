@@ -1,6 +1,7 @@
 """From a module of the affine level to C++ that can be compiled, simulated and written."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from xdsl.context import Context
@@ -50,13 +51,18 @@ def design_of(program: CppProgram, module: ModuleOp) -> CppDesign:
     """
     scheduled = Program(module)
     beats = {port.port: np.zeros((1, len(port.elements)), np.int64) for port in scheduled.inputs}
-    names = [name for name, _ in program.taps]
+    tapped = [name for name, _ in program.taps]
+    entering = {port.name for port in scheduled.inputs}
+    leaving = {port.edge for port in program.ports if port.is_output} - entering
+    names = list(dict.fromkeys([*tapped, *sorted(leaving)]))
     trace = scheduled.simulate(Stimulus(beats, np.zeros(1, np.int64)), names)
     flavour = program.flavour
-    taps = {
-        name: CppTap(elements, tuple(trace.taps[name].cycles[0].tolist()))
-        for name, elements in program.taps
-    }
+    cycles = {name: tuple(trace.taps[name].cycles[0].tolist()) for name in names}
+    taps = {name: CppTap(elements, cycles[name]) for name, elements in program.taps}
+    ports = tuple(
+        replace(port, cycles=cycles[port.edge]) if port.edge in leaving else port
+        for port in program.ports
+    )
     return CppDesign(
         flavour.name,
         flavour.types.library,
@@ -64,7 +70,7 @@ def design_of(program: CppProgram, module: ModuleOp) -> CppDesign:
         flavour.compiler_flags,
         program.files,
         program.top,
-        program.ports,
+        ports,
         taps,
         scheduled.initiation_interval,
         scheduled.latency,

@@ -1,7 +1,7 @@
 """Verify a design: every level against the first, on vectors that are chosen to hurt."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +17,29 @@ from fastml.compiler.host_comparison import (
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects.qflow import GraphOp, StageOp, channel_of
 from fastml.runtime.host import Host
-from fastml.runtime.levels import Level, NetworkLevel
+from fastml.runtime.levels import RV, Level, NetworkLevel
 from fastml.runtime.qflow import graph_of
-from fastml.runtime.trace import Integers, Stimulus, Trace
-from fastml.runtime.vectors import hurting_vectors, random_gaps
+from fastml.runtime.trace import Integers, Stimulus, Trace, as_beats_of
+from fastml.runtime.vectors import hurting_vectors, random_gaps, random_idle, random_ready
 from fastml.runtime.verify import Counts, Coverage, Divergence, Toggles, compare
 
 if TYPE_CHECKING:
     from fastml.compiler.design import Design
 
 
-STIMULI = ("back-to-back", "random gaps, after a reset with beats in flight")
+BACK_TO_BACK = "back-to-back"
+STIMULI = (BACK_TO_BACK, "random gaps after a reset in flight")
+STREAM_STIMULI = (
+    BACK_TO_BACK,
+    "idle inputs",
+    "stalled outputs",
+    "both after a reset in flight",
+)
+"""What ports of protocol ``rv`` are put to."""
+SPELL = 512
+"""Most cycles for which an output is stalled without a break."""
+PREDICTING = ("fastml", "affine", "csim")
+"""Levels that know of time what their schedule says: nothing of gaps and stalls under ``rv``."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +50,9 @@ class Verification:
     frames: int
     counts: Counts
     coverage: Coverage
-    stimuli: tuple[str, ...] = field(
-        default=("back-to-back", "random gaps after a reset in flight")
-    )
+    stimuli: tuple[str, ...] = STIMULI
+    untimed: tuple[str, ...] = ()
+    """Levels that say nothing of time where inputs idle or outputs stall."""
     notes: tuple[str, ...] = ()
     """What the levels say of their execution."""
 
@@ -68,7 +80,9 @@ def verify_design(
     if host is None:
         raise FastmlError("carries no host's share", graph)
     beats = _beats(host, graph, inputs, vectors, seed)
-    frames = len(next(iter(beats.values())))
+    streams = design.level("qflow").protocol == RV
+    stimuli = stimuli_of(graph, beats, seed)
+    frames = next(iter(stimuli.values())).frames
     edges = [name for name in _edges_of(graph)]
     excused = dict[str, set[str]]()
     network = opened.get("fastml")
@@ -78,25 +92,52 @@ def verify_design(
         excused["fastml"] = {name for name in edges if name not in known}
     counts = Counts()
     toggles = _toggles(graph)
-    stimuli = {
-        STIMULI[0]: (np.zeros(frames, np.int64), False),
-        STIMULI[1]: (random_gaps(frames, seed), True),
-    }
     hosts = hosts_of(opened, host)
     compare_prologues(hosts, random_inputs(host, seed) if inputs is None else inputs)
-    for kind, (gaps, restart) in stimuli.items():
+    for kind, stimulus in stimuli.items():
         traces = dict[str, Trace]()
         for name, level in opened.items():
             taps = [edge for edge in edges if edge not in excused.get(name, ())]
-            traces[name] = level.simulate(Stimulus(beats, gaps, restart), taps)
-        counts.add(compare(traces, edges, frames=frames, stimulus=kind, optional=excused))
+            traces[name] = level.simulate(stimulus, taps)
+        untimed = PREDICTING if streams and kind != BACK_TO_BACK else ()
+        counts.add(
+            compare(traces, edges, frames=frames, stimulus=kind, optional=excused, untimed=untimed)
+        )
         compare_epilogues(opened, hosts, beats, traces)
-        if not restart:
+        if kind == BACK_TO_BACK:
             first = next(trace for name, trace in traces.items() if name != "fastml")
             toggles.add(first.taps)
     _compare_times(opened)  # last, since a difference in what they do says more
     notes = tuple(note for level in opened.values() for note in level.notes)
-    return Verification(chosen, frames, counts, toggles.count(), notes=notes)
+    silent = tuple(name for name in chosen if streams and name in PREDICTING)
+    return Verification(chosen, frames, counts, toggles.count(), tuple(stimuli), silent, notes)
+
+
+def stimuli_of(graph: GraphOp, beats: Mapping[str, Integers], seed: int) -> dict[str, Stimulus]:
+    """Return the stimuli that a design is put to, by what they are."""
+    channels = [channel_of(value) for value in graph.inputs.values()]
+    frames = len(next(iter(beats.values()))) // channels[0].beats.data
+    plain = Stimulus(beats, np.zeros(frames, np.int64))
+    gaps = random_gaps(frames, seed)
+    if not any(channel.is_stream for channel in channels):
+        return dict(zip(STIMULI, (plain, Stimulus(beats, gaps, True)), strict=True))
+    idle = {
+        name: random_idle(len(rows), seed + number)
+        for number, (name, rows) in enumerate(beats.items(), 1)
+    }
+    ii, latency = (0 if time is None else time.data for time in (graph.ii, graph.latency))
+    cycles = latency + 2 * frames * ii
+    ready = {
+        name: random_ready(cycles, seed + number, min(4 * (latency + ii), SPELL))
+        for number, name in enumerate(graph.outputs, 1)
+    }
+    given = (
+        plain,
+        Stimulus(beats, gaps, idle=idle),
+        Stimulus(beats, plain.gaps, ready=ready),
+        Stimulus(beats, gaps, True, idle, ready),
+    )
+    return dict(zip(STREAM_STIMULI, given, strict=True))
 
 
 def _compare_times(opened: Mapping[str, Level]) -> None:
@@ -126,7 +167,11 @@ def _beats(
     seed: int,
 ) -> dict[str, Integers]:
     if inputs is not None:
-        return host.encode(inputs)
+        channels = {name: channel_of(value) for name, value in graph.inputs.items()}
+        return {
+            name: as_beats_of(rows, channels[name].beats.data, len(channels[name]))
+            for name, rows in host.encode(inputs).items()
+        }
     if vectors < 1:
         raise Divergence("nothing was compared: there are no vectors", levels=("", ""))
     return hurting_vectors(graph, vectors, seed)

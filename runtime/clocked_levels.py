@@ -282,7 +282,9 @@ class HardwareLevel(ClockedLevel):
             self._built = wires, HwSimulator(self.module, pinout.top, wires, streams)
         return self._built[1]
 
-    build_streamed = build
+    def build_streamed(self, watch: Mapping[str, int]) -> HwSimulator:
+        """Do the same: sources are built in where there are streams."""
+        return self.build(watch)
 
 
 class RtlLevel(ClockedLevel):
@@ -306,4 +308,6 @@ class RtlLevel(ClockedLevel):
             self.files, pinout.top, pinout.input_widths, pinout.output_widths, watch
         )
 
-    build_streamed = build
+    def build_streamed(self, watch: Mapping[str, int]) -> "VerilatedDesign":
+        """Do the same: the program knows both protocols."""
+        return self.build(watch)

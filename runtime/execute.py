@@ -1,7 +1,7 @@
 """Execute one level on a model's real inputs: encode, simulate, decode, tap."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +19,7 @@ from fastml.runtime.host import (
     unknown_edge,
 )
 from fastml.runtime.levels import Level, NetworkLevel
-from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
+from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, as_beats_of, as_frames
 
 Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = Mapping[str, Tensor]
@@ -68,26 +68,31 @@ def execute(
     inputs: Tensors,
     *,
     gaps: NDArray[np.int64] | None = None,
+    idle: Mapping[str, NDArray[np.int64]] | None = None,
+    ready: Mapping[str, NDArray[np.bool_]] | None = None,
     taps: Sequence[str] = (),
     quantise_input: bool = False,
 ) -> Run:
     """Execute ``level`` on real inputs by the model's names.
 
-    ``gaps`` are the idle cycles before each frame. Raises ``FastmlError`` where an input
-    does not fit the model, a tap names no edge, or the level carries no host's share.
+    ``gaps`` are the idle cycles before each frame, ``idle`` and ``ready`` those of single
+    beats and outputs by edge name (:class:`~fastml.runtime.trace.Stimulus`). Raises
+    ``FastmlError`` where an input does not fit the model, a tap names no edge, or the level
+    carries no host's share.
     """
     frames = len(next(iter(inputs.values()))) if inputs else 0
     if frames == 0:
         raise FastmlError("there are no frames", in_file("input"), code="FML-INPUT")
-    idle = np.zeros(frames, np.int64) if gaps is None else gaps
-    if idle.shape != (frames,) or np.any(idle < 0):
+    gaps = np.zeros(frames, np.int64) if gaps is None else gaps
+    if gaps.shape != (frames,) or np.any(gaps < 0):
         raise FastmlError(
             f"gaps must be {frames} numbers of cycles, one before each frame",
             in_file("stimulus"),
             code="FML-STIMULUS",
         )
+    stimulus = Stimulus({}, gaps, idle=idle or {}, ready=ready or {})
     if isinstance(level, NetworkLevel):
-        return _execute_network(level, inputs, idle, taps, quantise_input)
+        return _execute_network(level, inputs, stimulus, taps, quantise_input)
     if level.host is None:
         raise FastmlError(
             "it carries no 'fastml.interface', so its integers stand for no real numbers",
@@ -95,13 +100,13 @@ def execute(
             code="FML-USAGE",
             hint="use --raw, which takes and gives integers",
         )
-    return _execute_hardware(level, level.host, inputs, idle, taps, quantise_input)
+    return _execute_hardware(level, level.host, inputs, stimulus, taps, quantise_input)
 
 
 def _execute_network(
     level: NetworkLevel,
     inputs: Tensors,
-    idle: NDArray[np.int64],
+    stimulus: Stimulus,
     taps: Sequence[str],
     quantise: bool,
 ) -> Run:
@@ -121,8 +126,8 @@ def _execute_network(
     timing = None
     ii, latency = level.time or (None, None)
     if ii is not None and latency is not None:
-        cycles = Stimulus({}, idle).offer_cycles(ii)[:, None] + latency
-        nothing = np.zeros((len(idle), 0), np.int64)
+        cycles = stimulus.offer_cycles(ii)[:, None] + latency
+        nothing = np.zeros((stimulus.frames, 0), np.int64)
         timing = Trace({output: Signal(nothing, cycles) for output in outputs})
     return Run(
         level.name,
@@ -140,7 +145,7 @@ def _execute_hardware(
     level: Level,
     host: Host,
     inputs: Tensors,
-    idle: NDArray[np.int64],
+    stimulus: Stimulus,
     taps: Sequence[str],
     quantise: bool,
 ) -> Run:
@@ -149,14 +154,16 @@ def _execute_hardware(
         if name not in known:
             raise unknown_edge(name, known)
     beats = host.encode(inputs, quantise_input=quantise)
-    trace = level.simulate(Stimulus(beats, idle), host.needed_edges(taps))
+    for edge, shape in level.beat_shapes.items():
+        beats[edge] = as_beats_of(beats[edge], *shape)
+    trace = level.simulate(replace(stimulus, beats=beats), host.needed_edges(taps))
     seen = {name: s.values for name, s in (*trace.taps.items(), *trace.outputs.items())}
     ii, latency = level.time or (None, None)
     return Run(
         level.name,
         host.decode(seen),
         host.decode_taps(seen, taps, inputs),
-        {name: signal.values for name, signal in trace.outputs.items()},
+        {n: as_frames(s.values, stimulus.frames) for n, s in trace.outputs.items()},
         host.raw_taps(seen, taps, inputs),
         trace,
         ii,
@@ -164,12 +171,19 @@ def _execute_hardware(
     )
 
 
-def execute_raw(
-    level: Level, beats: Mapping[str, Integers], gaps: NDArray[np.int64], taps: Sequence[str]
-) -> Run:
-    """Execute a level that carries no host's share, on integers by the names of its edges."""
-    trace = level.simulate(Stimulus(beats, gaps), taps)
-    tapped: dict[str, Tensor] = {name: signal.values for name, signal in trace.taps.items()}
+def execute_raw(level: Level, stimulus: Stimulus, taps: Sequence[str]) -> Run:
+    """Execute a level that carries no host's share, on integers by the names of its edges.
+
+    ``stimulus.beats`` holds frames; a level may take each as several beats.
+    """
+    shapes = level.beat_shapes
+    beats = {
+        name: as_beats_of(rows, *shapes[name]) if name in shapes else rows
+        for name, rows in stimulus.beats.items()
+    }
+    trace = level.simulate(replace(stimulus, beats=beats), taps)
+    frames = stimulus.frames
+    tapped: dict[str, Tensor] = {n: as_frames(s.values, frames) for n, s in trace.taps.items()}
     ii, latency = level.time or (None, None)
-    raw = {name: signal.values for name, signal in trace.outputs.items()}
+    raw = {name: as_frames(signal.values, frames) for name, signal in trace.outputs.items()}
     return Run(level.name, {}, {}, raw, tapped, trace, ii, latency)

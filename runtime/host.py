@@ -143,8 +143,7 @@ class Host:
     ) -> dict[str, Array]:
         part = self._slice(self.interface.view, names)
         raw = {
-            name: beats[name].reshape(len(beats[name]), *frame_shape(value))
-            for name, value in part.inputs.items()
+            name: from_beats(beats[name], frame_shape(value)) for name, value in part.inputs.items()
         }
         return evaluate_raw(part, raw)
 
@@ -169,6 +168,16 @@ def as_beats(values: Array) -> Integers:
     assert values.dtype != np.float32
     flat: NDArray[Any] = values.reshape(len(values), prod(values.shape[1:]))
     return narrow(flat)
+
+
+def from_beats(beats: Integers, shape: tuple[int, ...]) -> Integers:
+    """Give frames their shape, whether each is one beat or several.
+
+    Several hold as many elements as fit each; what fills up the last one is dropped.
+    """
+    count, width = prod(shape), beats.shape[1]
+    frames = len(beats) // (-(-count // width) if width < count else 1)
+    return beats.reshape(frames, -1)[:, :count].reshape(frames, *shape)
 
 
 def decode_edge(value: SSAValue, raw: Array) -> NDArray[np.float32]:

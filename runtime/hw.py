@@ -16,6 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
 from fastml.compiler.support.collection import no_collection
@@ -280,11 +281,9 @@ class _Run:
 
     def beat(self, instruction: Instruction) -> None:
         """Show the beat that a source presents, or what its input carries besides."""
-        present, index, other = (
-            cast(Vector, self.env[slot.index]) for slot in instruction.operands
-        )
-        beats = self.bits(cast(Beat, instruction.param))
-        self.env[instruction.result.index] = np.where(present, beats[index], other)
+        present, index, other = (self.env[slot.index] for slot in instruction.operands)
+        beats = self.bits(cast(Beat, instruction.param))[cast(NDArray[np.int64], index)]
+        self.env[instruction.result.index] = np.where(present, beats, other)
 
     def first_state(self, component: Component) -> tuple[list[int], list[list[int]]]:
         registers = [

@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from math import prod
 from pkgutil import resolve_name
 from typing import Any
 
@@ -23,8 +22,16 @@ from fastml.dialects.fastml import NetworkOp, element_type
 from fastml.dialects.grid import QuantisedType
 from fastml.dialects.interface import Interface
 from fastml.runtime.fastml import evaluate_raw, network_of
-from fastml.runtime.host import Host, Reals, as_beats, decode_edge, frame_shape, slice_network
-from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, as_frames
+from fastml.runtime.host import (
+    Host,
+    Reals,
+    as_beats,
+    decode_edge,
+    frame_shape,
+    from_beats,
+    slice_network,
+)
+from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
 
 PULSE = "pulse"
 RV = "rv"
@@ -120,11 +127,10 @@ class NetworkLevel(ModuleLevel):
         host = Host(self.interface)
         names = list(dict.fromkeys([*host.output_edges, *taps]))
         part = slice_network(self.network, names, host.input_edges)
-        raw = dict[str, Array]()
-        for name, value in part.inputs.items():
-            shape = frame_shape(value)
-            frames = as_frames(stimulus.beats[name], stimulus.frames, prod(shape))
-            raw[name] = frames.reshape(stimulus.frames, *shape)
+        raw: dict[str, Array] = {
+            name: from_beats(stimulus.beats[name], frame_shape(value))
+            for name, value in part.inputs.items()
+        }
         found = evaluate_raw(part, raw)
         beats = {name: self._integers(host, part, name, found[name]) for name in names}
         offers = stimulus.offer_cycles(ii)[:, None]
@@ -144,8 +150,7 @@ class NetworkLevel(ModuleLevel):
             self.network, list(dict.fromkeys(edges.values())), Host(self.interface).input_edges
         )
         raw: dict[str, Array] = {
-            name: beats[name].reshape(len(beats[name]), *frame_shape(value))
-            for name, value in part.inputs.items()
+            name: from_beats(beats[name], frame_shape(value)) for name, value in part.inputs.items()
         }
         found = evaluate_raw(part, raw)
         return {

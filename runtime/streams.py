@@ -201,8 +201,8 @@ def _check_ports(
     for port in inputs:
         names |= {port.name + VALID} | ({port.name} if sum(port.widths) else set())
     names |= {port.name + READY for port in outputs}
-    if names != widths.keys():
-        odd = ", ".join(sorted(names ^ widths.keys()))
+    if odd := names.symmetric_difference(widths):
+        odd = ", ".join(sorted(odd))
         raise _odd(f"the design's ports are not those of its interface: {odd}")
     known = {port.name for port in inputs}
     for given, wanted in (

@@ -40,6 +40,9 @@ class _Box:
 
     names: Sequence[str]
     sizes: Sequence[int]
+    """Elements of a beat."""
+    beats: Sequence[int]
+    """Beats of a frame."""
     lows: _Row
     highs: _Row
 
@@ -50,7 +53,8 @@ class _Box:
         highs: _Row = np.concatenate([c.highs.astype(object) for c in channels])
         if np.all(np.abs(np.concatenate([lows, highs])) < 1 << 52):
             lows, highs = lows.astype(np.int64), highs.astype(np.int64)
-        return cls(list(graph.inputs), [len(c) for c in channels], lows, highs)
+        beats = [channel.beats.data for channel in channels]
+        return cls(list(graph.inputs), [len(c) for c in channels], beats, lows, highs)
 
     @property
     def middle(self) -> _Row:
@@ -61,13 +65,17 @@ class _Box:
         """Return the beats of each input."""
         ends = np.cumsum(self.sizes)[:-1]
         parts = np.split(rows, ends, axis=1)
-        return {name: narrow(part) for name, part in zip(self.names, parts, strict=True)}
+        return {
+            name: narrow(part[: len(part) * beats // max(self.beats)])
+            for name, part, beats in zip(self.names, parts, self.beats, strict=True)
+        }
 
 
 def hurting_vectors(graph: GraphOp, count: int, seed: int) -> dict[str, Integers]:
     """Return ``count`` frames of beats for every input of ``graph``, by edge name."""
     assert count >= 1
     box = _Box.of(graph)
+    count *= max(box.beats, default=1)
     rng = np.random.default_rng(seed)
     layers = _first_layers(graph)
     parts = [
@@ -330,3 +338,30 @@ def random_gaps(frames: int, seed: int, most: int = 5) -> NDArray[np.int64]:
     rng = np.random.default_rng(seed)
     gaps = rng.integers(0, most, frames, endpoint=True)
     return np.where(rng.random(frames) < 0.5, 0, gaps).astype(np.int64)
+
+
+def random_idle(beats: int, seed: int, most: int = 3) -> NDArray[np.int64]:
+    """Return idle cycles before each beat of a port: often none, sometimes up to ``most``."""
+    return random_gaps(beats, seed, most)
+
+
+def random_ready(cycles: int, seed: int, longest: int) -> NDArray[np.bool_]:
+    """Return whether an output is taken in each of some cycles.
+
+    Spells in which it is taken always, often, seldom, or not at all; one of these lasts as
+    long as ``longest``, so that whatever can fill up does.
+    """
+    rng = np.random.default_rng(seed)
+    ready = np.empty(0, np.bool_)
+    spells = [(0.0, longest)]
+    while len(ready) < cycles:
+        share, length = (
+            spells.pop()
+            if len(ready) > cycles // 3 and spells
+            else (
+                float(rng.choice([0.0, 0.2, 0.5, 0.8, 1.0])),
+                int(rng.integers(1, 16)),
+            )
+        )
+        ready = np.concatenate([ready, rng.random(length) < share])
+    return ready

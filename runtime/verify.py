@@ -5,7 +5,7 @@ not show, an output that is short or long. What is compared is counted, and so a
 that the vectors moved.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastml.dialects.array import Array
 from fastml.dialects.elements import width_of
-from fastml.runtime.trace import Integers, Signal, Trace
+from fastml.runtime.trace import Integers, Signal, Trace, as_frames
 
 
 class Divergence(Exception):
@@ -57,20 +57,24 @@ def compare(
     frames: int,
     stimulus: str,
     optional: Mapping[str, Iterable[str]] | None = None,
+    untimed: Container[str] = (),
 ) -> Counts:
     """Compare all traces, edge by edge; raise :class:`Divergence` at the first difference.
 
     ``edges`` are the taps that every level must show, sources before what is computed from
     them, so that the first one that differs is where the fault lies. ``optional`` excuses a
     level from edges that do not exist at it. A tap whose cycles have no columns has no time
-    at its level, and only its values count.
+    at its level, and only its values count; of the levels ``untimed`` nothing else is looked
+    at. Beats of a frame are put together; a level that has one beat where another has several
+    knows nothing of what fills up the last one, which then does not count. The cycles in
+    which input beats were accepted count at all levels that have them.
     """
     if frames < 1:
         raise Divergence("nothing was compared: there are no vectors", levels=("", ""))
     if len(traces) < 2:
         raise Divergence("nothing was compared: needs two levels", levels=("", ""))
     excused = {level: set(names) for level, names in (optional or {}).items()}
-    comparison = _Comparison(stimulus, frames)
+    comparison = _Comparison(stimulus, frames, untimed)
     for edge in edges:
         comparison.compare(
             f"edge '{edge}'",
@@ -80,6 +84,9 @@ def compare(
     for edge in dict.fromkeys(edge for trace in traces.values() for edge in trace.outputs):
         signals = {name: trace.outputs.get(edge) for name, trace in traces.items()}
         comparison.compare(f"output '{edge}'", edge, signals, timed=True)
+    comparison.compare_acceptance(
+        {name: trace.accepted for name, trace in traces.items() if trace.accepted}
+    )
     if not comparison.counts.values:
         raise Divergence("nothing was compared: no edge has a value", levels=("", ""))
     return comparison.counts
@@ -91,6 +98,7 @@ class _Comparison:
 
     stimulus: str
     frames: int
+    untimed: Container[str] = ()
     counts: Counts = field(default_factory=Counts)
 
     def fail(
@@ -125,20 +133,46 @@ class _Comparison:
         for level, signal in signals.items():
             if signal is None:
                 raise self.fail((level, level), edge, f"{name} is not shown")
-            if len(signal.values) != self.frames or len(signal.cycles) != self.frames:
+            count = len(signal.values)
+            if count % self.frames or not count or len(signal.cycles) != count:
                 raise self.fail(
-                    (level, level),
-                    edge,
-                    f"{name} has {len(signal.values)} beats for {self.frames} frames",
+                    (level, level), edge, f"{name} has {count} beats for {self.frames} frames"
                 )
-            if timed and not signal.cycles.shape[1]:
+            if timed and not signal.cycles.shape[1] and level not in self.untimed:
                 raise self.fail((level, level), edge, f"{name} has no cycles")
             found[level] = signal
-        self._compare_with_first(name, edge, {n: s.values for n, s in found.items()}, "")
-        cycles = {n: s.cycles for n, s in found.items() if s.cycles.shape[1]}
+        self._compare_with_first(name, edge, self._values(found), "")
+        cycles = {
+            n: s.cycles for n, s in found.items() if s.cycles.shape[1] and n not in self.untimed
+        }
         width = max((c.shape[1] for c in cycles.values()), default=0)
-        spread = {n: np.broadcast_to(c, (self.frames, width)) for n, c in cycles.items()}
+        spread = {
+            n: as_frames(np.broadcast_to(c, (len(c), width)), self.frames)
+            for n, c in cycles.items()
+        }
         self._compare_with_first(name, edge, spread, "the cycle of ")
+
+    def _values(self, signals: Mapping[str, Signal]) -> dict[str, Integers]:
+        """Put the beats of each frame together; cut them where some level has only one."""
+        beats = {len(signal.values) for signal in signals.values()}
+        whole = [s.values.shape[1] for s in signals.values() if len(s.values) == self.frames]
+        cut = min(whole) if len(beats) > 1 and whole else None
+        return {n: as_frames(s.values, self.frames, cut) for n, s in signals.items()}
+
+    def compare_acceptance(self, found: Mapping[str, Mapping[str, NDArray[np.int64]]]) -> None:
+        """Compare the cycles in which the beats of each input were accepted."""
+        for port in dict.fromkeys(port for accepted in found.values() for port in accepted):
+            rows = dict[str, Integers]()
+            for level, accepted in found.items():
+                cycles = accepted.get(port, np.zeros(0, np.int64))
+                if not len(cycles) or len(cycles) % self.frames:
+                    raise self.fail(
+                        (level, level),
+                        port,
+                        f"input '{port}' took {len(cycles)} beats for {self.frames} frames",
+                    )
+                rows[level] = as_frames(cycles[:, None], self.frames)
+            self._compare_with_first(f"input '{port}'", port, rows, "the cycle of ")
 
     def _compare_with_first(
         self, name: str, edge: str, arrays: Mapping[str, Integers], what: str

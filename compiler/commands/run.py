@@ -1,22 +1,18 @@
 """``fastmlc run``: execute one level."""
 
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastml.compiler.commands.sources import add_source, open_source
-from fastml.compiler.options import add_build_options, as_list, as_table, usage_error
+from fastml.compiler.options import add_build_options, usage_error
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from fastml.compiler.design import Design
     from fastml.runtime.execute import Run
-
-
-MAX_GAP = 1 << 20
-"""Longest gap, so that a stimulus cannot exhaust memory."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,7 +31,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--cycles", metavar="T.csv", type=Path, help="write frame,beat,cycle")
     parser.add_argument(
-        "--stimulus", metavar="S.json", type=Path, help='such as {"gaps": [0, 3, ...]}'
+        "--stimulus",
+        metavar="S.json",
+        type=Path,
+        help='such as {"gaps": [0, 3, ...], "idle": {"x": [0, 1, ...]}, "ready": {"y": [1, 0]}}',
     )
     parser.add_argument(
         "--quantize-input",
@@ -61,10 +60,12 @@ def run(args: Namespace) -> int:
         for path, tensors in _outputs(args, found).items():
             write_tensors(path, tensors)
             print(printable(f"{path}: {', '.join(f'{n} {t.shape}' for n, t in tensors.items())}"))
-    if args.cycles is not None:
-        lines = [f"{frame},0,{cycle}\n" for frame, cycle in enumerate(found.cycles.tolist())]
-        write_atomically(args.cycles, "".join(["frame,beat,cycle\n", *lines]).encode())
     frames = len(next(iter((*found.outputs.values(), *found.raw.values()))))
+    if args.cycles is not None:
+        beats = max(len(found.cycles) // frames, 1)
+        rows = [(*divmod(row, beats), cycle) for row, cycle in enumerate(found.cycles.tolist())]
+        lines = ["{},{},{}\n".format(*row) for row in rows]
+        write_atomically(args.cycles, "".join(["frame,beat,cycle\n", *lines]).encode())
     time = "" if found.latency is None else f", latency {found.latency} cycles, II {found.ii}"
     print(f"{level}: {frames} frames{time}")
     return 0
@@ -79,6 +80,7 @@ def _level(args: Namespace, design: "Design") -> str:
 
 
 def _execute(args: Namespace, design: "Design", level: str) -> "Run":
+    from fastml.compiler.stimulus_file import read_stimulus
     from fastml.compiler.tensors import read_tensors
     from fastml.runtime.execute import execute, execute_raw
 
@@ -95,13 +97,17 @@ def _execute(args: Namespace, design: "Design", level: str) -> "Run":
             )
         beats = _raw_beats(read_tensors(args.input, _input_edges(design, level)))
         frames = len(next(iter(beats.values())))
-        return execute_raw(opened, beats, _gaps(args, frames), taps)
+        given = read_stimulus(args.stimulus, frames, opened.protocol)
+        return execute_raw(opened, replace(given, beats=beats), taps)
     inputs = read_tensors(args.input, design.input_names_of(level))
     frames = len(next(iter(inputs.values()))) if inputs else 0
+    given = read_stimulus(args.stimulus, frames, opened.protocol)
     return execute(
         opened,
         inputs,
-        gaps=_gaps(args, frames),
+        gaps=given.gaps,
+        idle=given.idle,
+        ready=given.ready,
         taps=taps,
         quantise_input=args.quantize_input,
     )
@@ -120,36 +126,6 @@ def _raw_beats(tensors: "dict[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
             raise usage_error(f"input '{name}'", "must hold integers, a row for each frame")
         beats[name] = narrow(tensor.astype(object).reshape(len(tensor), -1))
     return beats
-
-
-def _gaps(args: Namespace, frames: int) -> "NDArray[np.int64]":
-    """Return the idle cycles before each frame that a stimulus file asks for."""
-    import numpy as np
-
-    if args.stimulus is None:
-        return np.zeros(frames, np.int64)
-    from fastml.compiler.project import read_json
-
-    table = as_table(read_json(args.stimulus), str(args.stimulus))
-    unknown = [key for key in table if key not in ("gaps", "stalls")]
-    if unknown:
-        raise usage_error(str(args.stimulus), f"unknown key '{unknown[0]}'", code="FML-STIMULUS")
-    if table.get("stalls"):
-        raise usage_error(
-            str(args.stimulus),
-            "a port of protocol 'pulse' cannot be stalled",
-            "leave 'stalls' out",
-            "FML-STIMULUS",
-        )
-    gaps = as_list(table.get("gaps", [0] * frames))
-    good = all(type(gap) is int and 0 <= gap <= MAX_GAP for gap in gaps)
-    if not good or len(gaps) != frames:
-        raise usage_error(
-            str(args.stimulus),
-            f"'gaps' must be {frames} numbers of cycles, one before each frame",
-            code="FML-STIMULUS",
-        )
-    return np.array(gaps, dtype=np.int64)
 
 
 def _outputs(args: Namespace, found: "Run") -> "dict[Path, dict[str, NDArray[Any]]]":

@@ -33,10 +33,13 @@ def run(args: Namespace) -> int:
     found = design.verify(inputs, vectors=args.vectors, seed=args.seed, levels=levels)
     design.runner.report()
     counts, coverage = found.counts, found.coverage
+    *others, last = found.stimuli
     print(
         f"{', '.join(found.levels)}: 0 divergences in {found.frames} frames, "
-        f"{' and '.join(found.stimuli)}"
+        f"{', '.join(others)} and {last}"
     )
+    if found.untimed:
+        print(f"cycles of {' and '.join(found.untimed)}: compared back-to-back only")
     print(
         f"compared {counts.values} values and {counts.cycles} cycles on {len(counts.edges)} edges"
     )

@@ -201,7 +201,7 @@ def test_levels_go_by_edge(name: str, require_tool: Callable[[str], str]):
     ("old", "new", "message"),
     [
         ('protocol = "rv",', 'protocol = "axi",', "port 'x' has the protocol 'axi'"),
-        ('protocol = "rv",', "", "port 'y' has the protocol 'rv'"),
+        ('protocol = "rv",', "", "port 'x' has 2 beats a frame"),
         ("beats = 2", "beats = 0", "port 'x' has 0 beats a frame"),
         ("2 : i64}]", '"many"}]', "port 'x' has no number of beats"),
         (', fire = "fire"', "", "tap 'sum' does not say from which firing it counts"),

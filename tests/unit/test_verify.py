@@ -44,6 +44,49 @@ def test_equal_traces_are_counted():
     assert counts.edges == set(EDGES)
 
 
+def streamed(beats: int, late: int = 0) -> Trace:
+    """Return a trace whose frames are several beats of two elements, the last one half empty."""
+    count = FRAMES * beats
+    rows = np.arange(2 * count).reshape(count, 2)
+    at = np.arange(count)[:, None]
+    values = rows.copy()
+    values[beats - 1 :: beats, 1] = 99
+    taps = {"x": Signal(values, at), "hidden": Signal(values, np.tile(at, 2))}
+    taps["y"] = taps["x"]
+    accepted = np.arange(count)
+    accepted[-1] += late
+    return Trace({"y": Signal(values, at + 3)}, taps, {"x": accepted})
+
+
+def whole(beats: int) -> Trace:
+    """Return the same frames as whole rows, as a level without beats has them."""
+    rows = np.arange(FRAMES * beats * 2).reshape(FRAMES, 2 * beats)[:, :-1]
+    signal = Signal(rows, np.arange(FRAMES)[:, None])
+    return Trace({"y": signal}, {name: signal for name in EDGES})
+
+
+def test_beats_are_compared_as_frames():
+    check(streamed(3), streamed(3), streamed(3))
+    check(streamed(3), whole(3), untimed=["b"])
+    check(whole(3), streamed(3), streamed(3), untimed=["a"])
+    with pytest.raises(Divergence, match="a and b: the cycle of edge 'x': 3 and 1 elements"):
+        check(streamed(3), whole(3))
+    wrong = whole(3)
+    wrong.outputs["y"].values[2, 4] += 1
+    with pytest.raises(Divergence, match="edge 'x', element 4, frame 2, is 16 and 17"):
+        check(streamed(3), wrong, untimed=["b"])
+    with pytest.raises(Divergence, match="has 12 beats for 5 frames"):
+        check(streamed(3), replace(streamed(3), outputs={"y": Signal(*[np.zeros((12, 2))] * 2)}))
+
+
+def test_acceptance_is_compared():
+    message = r"a and c: the cycle of input 'x', element 2, frame 4, is 14 and 18 \(test"
+    with pytest.raises(Divergence, match=message):
+        check(streamed(3), whole(3), streamed(3, late=4), untimed=["b"])
+    with pytest.raises(Divergence, match="b: input 'x' took 14 beats for 5 frames"):
+        check(streamed(3), replace(streamed(3), accepted={"x": np.arange(14)}))
+
+
 def damage_value(t: Trace) -> None:
     t.taps["hidden"].values[3, 1] += 1
 

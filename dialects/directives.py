@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from xdsl.dialects.builtin import (
-    DenseArrayBase,
     DictionaryAttr,
     IntegerAttr,
     IntegerType,
@@ -23,7 +22,6 @@ from xdsl.dialects.builtin import (
     ModuleOp,
     StringAttr,
     UnitAttr,
-    i64,
 )
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute, Operation
@@ -63,9 +61,7 @@ UNROLL = "fastml.unroll"
 PARTITION = "fastml.partition"
 """Split an array into registers: into so many banks, or all where it is a unit attribute."""
 STREAM = "fastml.stream"
-"""The array is a first-in, first-out memory of so many beats.
-
-An input of a design that several processes read has a memory, and so a number, for each."""
+"""The array is a first-in, first-out memory of so many beats."""
 DATAFLOW = "fastml.dataflow"
 """The calls of a function run concurrently, each as soon as it has its inputs."""
 PROCESS = "fastml.process"
@@ -121,13 +117,6 @@ def _at_least(low: int) -> Check:
     return check
 
 
-def _is_stream(value: Attribute) -> str | None:
-    if isa(value, DenseArrayBase[IntegerType]):
-        good = value.elt_type == i64 and min(value.get_values(), default=0) >= 1
-        return None if good else "an array of i64 of at least 1"
-    return _at_least(1)(value)
-
-
 def _is_unroll(value: Attribute) -> str | None:
     return None if isinstance(value, UnitAttr) else _at_least(1)(value)
 
@@ -174,7 +163,7 @@ DIRECTIVES: Mapping[str, Directive] = {
     PIPELINE: _on(_at_least(1), "affine.for"),
     UNROLL: _on(_is_unroll, "affine.for"),
     PARTITION: _on(_is_unroll, ARGUMENT, "memref.alloc"),
-    STREAM: _on(_is_stream, ARGUMENT, "memref.alloc"),
+    STREAM: _on(_at_least(1), ARGUMENT, "memref.alloc"),
     DATAFLOW: _on(_is_unit, "func.func"),
     PROCESS: _on(_is_unit, "func.func"),
     INTERFACE: _on(_is_dictionary, "builtin.module"),
@@ -273,11 +262,3 @@ def layout(attributes: Mapping[str, Attribute]) -> Elements | None:
     """Layout of a beat, or ``None`` where it is absent."""
     found = text(attributes, ELEMENTS)
     return None if found is None else Elements.parse(found)
-
-
-def depths(attributes: Mapping[str, Attribute]) -> tuple[int, ...]:
-    """Depths of the first-in, first-out memories that an array is; none where it is not."""
-    found = attributes.get(STREAM)
-    if isa(found, DenseArrayBase[IntegerType]):
-        return tuple(found.get_values())
-    return (found.value.data,) if isinstance(found, IntegerAttr) else ()

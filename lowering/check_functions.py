@@ -87,7 +87,7 @@ class FunctionChecker:
                     function,
                 )
             facts.ii, facts.latency = ii, latency
-        elif directives.TOP not in function.attributes and (ii or latency) is not None:
+        elif not _is_design(function) and (ii or latency) is not None:
             raise illegal(
                 f"'{directives.II}' and '{directives.LATENCY}' have no meaning on a function "
                 "without loops that is not the design",
@@ -98,6 +98,11 @@ class FunctionChecker:
                 f"II of the design is {self.ii}, but '{facts.name}' needs {facts.ii}", function
             )
         return facts
+
+
+def _is_design(function: FuncOp) -> bool:
+    """Whether the time of ``function`` begins with itself: the design, or a process of it."""
+    return directives.TOP in function.attributes or directives.PROCESS in function.attributes
 
 
 def _check_again(known: FunctionSchedule, now: FunctionSchedule) -> None:
@@ -285,7 +290,7 @@ class StraightLine:
             if start is not None:
                 raise illegal("a function without loops has the cycles of the design", op)
             return 0
-        if directives.TOP not in self.facts.function.attributes:
+        if not _is_design(self.facts.function):
             raise illegal("only the top function may call functions with loops", op)
         ready = max((max(source.cycles, default=0) for source in arriving), default=0)
         ready = max(ready, 0)

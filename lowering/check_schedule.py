@@ -16,6 +16,8 @@ from xdsl.dialects.func import FuncOp
 from xdsl.passes import ModulePass
 
 from fastml.dialects import directives
+from fastml.dialects.affine_processes import dataflow_of
+from fastml.lowering.check_dataflow import DataflowSchedule, check_dataflow
 from fastml.lowering.check_functions import Arrival, FunctionChecker
 from fastml.lowering.schedule_facts import (
     Edge,
@@ -45,6 +47,8 @@ class ModuleSchedule:
     """Cycle in which the output beats appear."""
     functions: Mapping[FuncOp, FunctionSchedule]
     """Every function after those that it calls."""
+    dataflow: DataflowSchedule | None = None
+    """For a network of processes."""
 
 
 def check_schedule(module: ModuleOp) -> ModuleSchedule:
@@ -60,6 +64,10 @@ def check_schedule(module: ModuleOp) -> ModuleSchedule:
         raise illegal(
             f"the top function needs '{directives.II}' and '{directives.LATENCY}'", tops[0]
         )
+    if directives.DATAFLOW in tops[0].attributes:
+        dataflow = check_dataflow(dataflow_of(module, tops[0]), functions)
+        top = FunctionSchedule(tops[0], looped=False, ii=ii, latency=latency)
+        return ModuleSchedule(top, latency, dataflow.functions, dataflow)
     arriving = [
         Arrival([0] * len(edge.elements), [0] * len(edge.elements))
         for _, edge in argument_edges(tops[0])

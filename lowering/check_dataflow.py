@@ -1,0 +1,90 @@
+"""Prove the schedule of a dataflow: of each process on its own, from its firing.
+
+What happens between processes needs no proof of cycles: FIFOs and credits take care of it. A
+process is a static design, or a loop over phases (:mod:`fastml.lowering.phase_schedule`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects.func import FuncOp
+
+from fastml.dialects import directives, token_flow
+from fastml.dialects.affine_processes import Dataflow, Process
+from fastml.lowering.check_functions import Arrival, FunctionChecker
+from fastml.lowering.phase_schedule import PhaseSchedule, check_phases
+from fastml.lowering.schedule_facts import FunctionSchedule, has_loops, illegal
+
+
+@dataclass(frozen=True)
+class ProcessSchedule:
+    """What is known of the time of a process."""
+
+    process: Process
+    facts: FunctionSchedule
+    phases: PhaseSchedule | None
+    """For one that is a loop over phases."""
+
+
+@dataclass(frozen=True)
+class DataflowSchedule:
+    """Schedules of all processes, and of the functions that they call."""
+
+    flow: Dataflow
+    processes: Mapping[FuncOp, ProcessSchedule]
+    functions: Mapping[FuncOp, FunctionSchedule]
+    """Every function after those that it calls, without the processes."""
+
+
+def check_dataflow(flow: Dataflow, functions: Mapping[str, FuncOp]) -> DataflowSchedule:
+    """Check every process of ``flow``, and what it says of its own time."""
+    looped = {function for function in functions.values() if has_loops(function)}
+    checked = dict[FuncOp, FunctionSchedule]()
+    processes = dict[FuncOp, ProcessSchedule]()
+    for process in flow.processes:
+        if process.function not in processes:
+            checker = FunctionChecker(functions, looped, process.interval, checked)
+            processes[process.function] = _check_process(process, checker)
+    own = {function: facts for function, facts in checked.items() if function not in processes}
+    _check_time(flow)
+    return DataflowSchedule(flow, processes, own)
+
+
+def _check_process(process: Process, checker: FunctionChecker) -> ProcessSchedule:
+    if process.loop is not None:
+        phases = check_phases(process, checker)
+        return ProcessSchedule(process, phases.facts, phases)
+    arriving = [
+        Arrival([0] * len(argument.elements), [0] * len(argument.elements))
+        for argument in process.inputs
+    ]
+    facts = checker.check(process.function, arriving)
+    for output in process.outputs:
+        for element, cycle in enumerate(facts.elements[output.value]):
+            if cycle > output.latency:
+                raise illegal(
+                    f"latency is {output.latency}, but element {element} of "
+                    f"'{output.name}' is stored in cycle {cycle}",
+                    process.function,
+                )
+    return ProcessSchedule(process, facts, None)
+
+
+FRAMES = 3
+"""Frames that are followed to check the latency, which is that of the first."""
+
+
+def _check_time(flow: Dataflow) -> None:
+    """Compare the latency that the design states with that of its network."""
+    stated = directives.integer(flow.top.attributes, directives.LATENCY)
+    inputs = [argument for argument in flow.arguments if not argument.output]
+    waits = {argument.port: np.zeros(FRAMES * argument.beats, np.int64) for argument in inputs}
+    times = token_flow.simulate(flow.network(), waits, at=flow.top)
+    outputs = [argument for argument in flow.arguments if argument.output]
+    latency = max((int(times.taken[o.port][o.beats - 1]) for o in outputs), default=0)
+    if stated != latency:
+        raise illegal(
+            f"latency is {stated}, but the last beat of the first frame leaves in cycle {latency}",
+            flow.top,
+        )

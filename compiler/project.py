@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
-from fastml.compiler.emit.testbench import emit_testbench
 from fastml.compiler.hls import FOLDER as HLS
 from fastml.compiler.hls import STATUS, describe_hls, read_hls
 from fastml.compiler.manifest import build_manifest, host_from, pinout_from
@@ -32,10 +31,8 @@ from fastml.compiler.pipelines import LEVELS
 from fastml.compiler.report import build_report
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.compiler.tensors import save_arrays
-from fastml.runtime.clocked import drive
+from fastml.compiler.testbenches import testbench_of
 from fastml.runtime.clocked_levels import RtlLevel
-from fastml.runtime.trace import Stimulus, Trace
-from fastml.runtime.vectors import hurting_vectors, random_gaps
 
 if TYPE_CHECKING:
     from fastml.compiler.design import Design
@@ -45,7 +42,6 @@ REPORT = "report.json"
 MAX_JSON_BYTES = 1 << 28
 EMIT = (*LEVELS, "sv", "hls")
 """What a build can go down to."""
-TESTBENCH_FRAMES = 64
 
 
 def write_project(design: "Design", folder: Path, emit: str = "sv") -> None:
@@ -85,7 +81,7 @@ def render_project(design: "Design", emit: str) -> dict[str, bytes]:
     if emit == "sv":
         for name, text in design.rtl.files.items():
             files[f"rtl/{name}"] = text.encode()
-        files |= _testbench(design)
+        files |= {f"tb/{name}": text.encode() for name, text in testbench_of(design).items()}
     if emit == "hls":
         from fastml.compiler.emit.hls.project_files import render_hls
 
@@ -105,22 +101,6 @@ def render_project(design: "Design", emit: str) -> dict[str, bytes]:
         files[MANIFEST] = render_json(manifest)
         files[REPORT] = render_json(report)
     return files
-
-
-def _testbench(design: "Design") -> dict[str, bytes]:
-    """Return a testbench that expects what the dataflow level predicts, gaps and all."""
-    pinout = design.rtl.pinout
-    beats = hurting_vectors(design.graph, TESTBENCH_FRAMES, seed=0)
-    gaps = random_gaps(TESTBENCH_FRAMES, seed=0)
-    predicted = design.level("qflow").simulate(Stimulus(beats, gaps), [])
-    ports = {port.edge: port.port for port in (*pinout.inputs, *pinout.outputs)}
-    words = {ports[edge]: values for edge, values in beats.items()}
-    given = Stimulus(words, gaps, restart=True)
-    expected = Trace({ports[edge]: signal for edge, signal in predicted.outputs.items()})
-    inputs, outputs = ([p.layout for p in side] for side in (pinout.inputs, pinout.outputs))
-    plan = drive(pinout.input_widths, inputs, given, pinout.ii, pinout.drain)
-    files = emit_testbench(pinout.top, pinout.input_widths, outputs, plan, expected)
-    return {f"tb/{name}": text.encode() for name, text in files.items()}
 
 
 def render_json(value: Mapping[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ cycles in which it is not taken). What they mean is said where
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,11 +70,13 @@ def _by_edge(
     return found
 
 
-def _numbers(value: Any, most: int) -> NDArray[np.int64] | None:
+def _numbers(value: object, most: int) -> NDArray[np.int64] | None:
     """Return whole numbers from 0 to ``most``; None if they are anything else."""
-    if not isinstance(value, list) or len(value) > LONGEST:  # pyright: ignore[reportUnknownArgumentType]
+    if not isinstance(value, list):
         return None
-    items: list[Any] = value
+    items = cast(list[Any], value)
+    if len(items) > LONGEST:
+        return None
     kinds = (int, bool) if most == 1 else (int,)
     good = all(type(item) in kinds and 0 <= item <= most for item in items)
     return np.array(items, np.int64) if good else None

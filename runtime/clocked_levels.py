@@ -242,7 +242,10 @@ class ClockedLevel(Level):
         layouts = [pinout.taps[name] for name in taps]
         watch = {tap.wire: sum(tap.widths) for tap in layouts if sum(tap.widths)}
         watch |= {tap.fire: 1 for tap in layouts if tap.fire is not None}
-        ports = [[port.layout for port in side] for side in (pinout.inputs, pinout.outputs)]
+        ports = (
+            [port.layout for port in pinout.inputs],
+            [port.layout for port in pinout.outputs],
+        )
         inputs = {port.edge: port.port for port in pinout.inputs}
         outputs = {port.edge: port.port for port in pinout.outputs}
 

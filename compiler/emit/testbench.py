@@ -11,7 +11,7 @@ from fastml.runtime.bits import Words, from_integers, pack_rows
 from fastml.runtime.clocked import VALID, Drive
 from fastml.runtime.trace import PortLayout, Trace
 
-_CYCLE_BITS = 32
+CYCLE_BITS = 32
 
 
 def emit_testbench(
@@ -30,17 +30,20 @@ def emit_testbench(
     """
     files = {f"{name}_stimulus.hex": _lines(plan, widths)}
     for port in outputs:
-        files[f"{name}_{port.name}.hex"] = _expected(port, plan, expected)
+        rows = expected_rows(port, plan.origin, expected)
+        files[f"{name}_{port.name}.hex"] = hex_lines(rows)
     beats = {port.name: len(expected.outputs[port.name].values) for port in outputs}
     text = _module(top, widths, outputs, plan, beats, clock, name)
     return {f"{name}.sv": text, **files}
 
 
-def _number(words: Words, row: int) -> int:
+def number(words: Words, row: int) -> int:
+    """Return one row as an unsigned number."""
     return int.from_bytes(words[row].astype("<u4").tobytes(), "little")
 
 
-def _hex(rows: Iterable[int]) -> str:
+def hex_lines(rows: Iterable[int]) -> str:
+    """Return the text that ``$readmemh`` reads."""
     return "".join(f"{row:x}\n" for row in rows)
 
 
@@ -50,25 +53,26 @@ def _lines(plan: Drive, widths: Mapping[str, int]) -> str:
     offset = 0
     for name, width in widths.items():
         for row in range(plan.cycles):
-            rows[row] |= _number(plan.words[name], row) << offset
+            rows[row] |= number(plan.words[name], row) << offset
         offset += width
-    return _hex(rows)
+    return hex_lines(rows)
 
 
-def _expected(port: PortLayout, plan: Drive, expected: Trace) -> str:
-    """Give cycle (high) and data (low) of each beat."""
+def expected_rows(port: PortLayout, origin: int, expected: Trace) -> list[int]:
+    """Give cycle (high) and data (low) of each beat, cycles counted from the first reset."""
     signal = expected.outputs[port.name]
     width = sum(port.widths)
-    cycles = from_integers(signal.cycles[:, 0] + plan.origin, _CYCLE_BITS)
+    cycles = from_integers(signal.cycles[:, 0] + origin, CYCLE_BITS)
     data = pack_rows(signal.values, port.widths) if width else cycles
     rows = [
-        (_number(cycles, row) << width) | (_number(data, row) if width else 0)
+        (number(cycles, row) << width) | (number(data, row) if width else 0)
         for row in range(len(cycles))
     ]
-    return _hex(rows or [0])
+    return rows or [0]
 
 
-def _range(width: int) -> str:
+def span(width: int) -> str:
+    """Return the packed dimension of so many bits."""
     return f"[{width - 1}:0] "
 
 
@@ -89,8 +93,8 @@ def _module(
         "  logic clk = 1'b0;",
         "  int cycle = 0;",
         "  int errors = 0;",
-        f"  logic {_range(total)}stimulus [0:Cycles-1];",
-        f"  wire {_range(total)}given = stimulus[cycle];",
+        f"  logic {span(total)}stimulus [0:Cycles-1];",
+        f"  wire {span(total)}given = stimulus[cycle];",
     ]
     ports = [f"    .{clock}(clk)"]
     offset = 0
@@ -103,14 +107,14 @@ def _module(
     for number, port in enumerate(outputs):
         width, count = sum(port.widths), beats[port.name]
         lines += [
-            f"  logic {_range(width + _CYCLE_BITS)}expected{number} [0:{max(count, 1) - 1}];",
+            f"  logic {span(width + CYCLE_BITS)}expected{number} [0:{max(count, 1) - 1}];",
             f"  int beat{number} = 0;",
             f"  wire valid{number};",
         ]
         ports.append(f"    .{port.name}{VALID}(valid{number})")
         seen = "cycle"
         if width:
-            lines.append(f"  wire {_range(width)}data{number};")
+            lines.append(f"  wire {span(width)}data{number};")
             ports.append(f"    .{port.name}(data{number})")
             seen = f"{{cycle, data{number}}}"
         loads.append(f'    $readmemh("{name}_{port.name}.hex", expected{number});')

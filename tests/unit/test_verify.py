@@ -76,7 +76,10 @@ def test_beats_are_compared_as_frames():
     with pytest.raises(Divergence, match="edge 'x', element 4, frame 2, is 16 and 17"):
         check(streamed(3), wrong, untimed=["b"])
     with pytest.raises(Divergence, match="has 12 beats for 5 frames"):
-        check(streamed(3), replace(streamed(3), outputs={"y": Signal(*[np.zeros((12, 2))] * 2)}))
+        check(
+            streamed(3),
+            replace(streamed(3), outputs={"y": Signal(*[np.zeros((12, 2), np.int64)] * 2)}),
+        )
 
 
 def test_acceptance_is_compared():

@@ -1,0 +1,45 @@
+"""The testbench of a design: hurting vectors, and what the dataflow level predicts of them."""
+
+from typing import TYPE_CHECKING
+
+from fastml.compiler.emit.stream_testbench import emit_stream_testbench
+from fastml.compiler.emit.testbench import emit_testbench
+from fastml.compiler.verification import stimuli_of
+from fastml.runtime.clocked import drive
+from fastml.runtime.levels import RV
+from fastml.runtime.streams import stream_drive
+from fastml.runtime.trace import Stimulus, Trace
+from fastml.runtime.vectors import hurting_vectors
+
+if TYPE_CHECKING:
+    from fastml.compiler.design import Design
+
+FRAMES = 64
+
+
+def testbench_of(design: "Design") -> dict[str, str]:
+    """Return the files of a testbench with gaps, stalls where there may be, and a restart."""
+    pinout = design.rtl.pinout
+    beats = hurting_vectors(design.graph, FRAMES, seed=0)
+    *_, stimulus = stimuli_of(design.graph, beats, seed=0).values()
+    predicted = design.level("qflow").simulate(stimulus, [])
+    entries, exits = (
+        {port.edge: port.port for port in side} for side in (pinout.inputs, pinout.outputs)
+    )
+    given = Stimulus(
+        {entries[edge]: rows for edge, rows in stimulus.beats.items()},
+        stimulus.gaps,
+        stimulus.restart,
+        {entries[edge]: idle for edge, idle in stimulus.idle.items()},
+        {exits[edge]: ready for edge, ready in stimulus.ready.items()},
+    )
+    expected = Trace(
+        {exits[edge]: signal for edge, signal in predicted.outputs.items()},
+        accepted={entries[edge]: cycles for edge, cycles in predicted.accepted.items()},
+    )
+    inputs, outputs = ([p.layout for p in side] for side in (pinout.inputs, pinout.outputs))
+    if pinout.protocol == RV:
+        streams = stream_drive(pinout.input_widths, inputs, outputs, given, pinout.drain)
+        return emit_stream_testbench(pinout.top, inputs, outputs, streams, expected)
+    plan = drive(pinout.input_widths, inputs, given, pinout.ii, pinout.drain)
+    return emit_testbench(pinout.top, pinout.input_widths, outputs, plan, expected)

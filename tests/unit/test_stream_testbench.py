@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -61,7 +60,6 @@ def test_it_passes_and_sees_what_is_wrong(require_tool: Callable[[str], str], tm
     assert (passed.returncode, passed.stdout.splitlines()[0]) == (0, "PASS")
     y, x = expected.outputs["y"], expected.accepted["x"].copy()
     x[8] += 1
-    missing = Signal(np.append(y.values, y.values[-1:], 0), np.append(y.cycles, y.cycles[-1:], 0))
     for wrong, message in (
         ({"outputs": {"y": damage(y, 7, 1, 0)}}, "FAIL: beat 7 of y in cycle"),
         ({"outputs": {"y": damage(y, 5, 0, 1)}}, "FAIL: beat 5 of y in cycle"),
@@ -73,19 +71,19 @@ def test_it_passes_and_sees_what_is_wrong(require_tool: Callable[[str], str], tm
         assert failed.returncode != 0
         assert message in failed.stdout
         assert "PASS" not in failed.stdout
-    build(tmp_path, described(), files_of(given, replace(expected, outputs={"y": missing})))
-    assert "FAIL: 30 beats of y, not 31" in run(tmp_path).stdout
+
+
+DEPTH = "%depth = hw.constant 2 : i2", "%depth = hw.constant 1 : i2"
+PHASE = "seq.compreg %nextSecond, %clk reset %rst, %no : i1", "seq.compreg %nextSecond, %clk : i1"
+TAKE = "%take = comb.and %y_valid, %y_ready : i1", "%take = hw.wire %y_valid : i1"
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("%depth = hw.constant 2 : i2", "%depth = hw.constant 1 : i2"),
-        (
-            "seq.compreg %nextSecond, %clk reset %rst, %no : i1",
-            "seq.compreg %nextSecond, %clk : i1",
-        ),
-        ("%take = comb.and %y_valid, %y_ready : i1", "%take = hw.wire %y_valid : i1"),
+        TAKE,
+        pytest.param(*DEPTH, marks=pytest.mark.full),
+        pytest.param(*PHASE, marks=pytest.mark.full),
     ],
 )
 def test_it_fails_on_a_design_that_is_wrong(
@@ -97,4 +95,6 @@ def test_it_fails_on_a_design_that_is_wrong(
     build(tmp_path, described().replace(old, new), files_of(given, model(given, 1000)))
     failed = run(tmp_path)
     assert failed.returncode != 0
-    assert "FAIL: " in failed.stdout
+    assert "FAIL: beat " in failed.stdout
+    if (old, new) == TAKE:  # what it takes by itself does not come
+        assert "beats of y, not 30" in failed.stdout

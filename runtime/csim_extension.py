@@ -21,8 +21,9 @@ from fastml.runtime.csim import (
 )
 from fastml.runtime.trace import Integers
 
-FLAGS = ("-O1", "-fno-exceptions")
-"""More optimisation takes g++ twice as long, and the result is no faster."""
+FLAGS = ("-Og", "-fno-exceptions")
+"""Of a network of 2,351 adders, ``-O1`` is a quarter faster and takes g++ half as long again;
+``-O2`` takes longer still, and is no faster than ``-O1``."""
 _LOCK = threading.Lock()
 """The functions keep their beats in static arrays: one call at a time in a process."""
 

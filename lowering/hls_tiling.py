@@ -48,12 +48,17 @@ class HlsTiling(ModulePass):
     """Most iterations of a loop that is unrolled; 0: any."""
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Split, mark and check every function of ``op``."""
+        """Split, mark and check every function of ``op``.
+
+        A part leaves at most as many results as it has operations, so that the memory
+        between parts stays within what the tool splits into registers.
+        """
         namer = Namer(_symbols(op))
         looped = {f.sym_name.data for f in _functions(op) if _has_loops(f)}
+        most = min(self.operations, self.partition or self.operations)  # a part's results
         for function in _functions(op):
             if function.sym_name.data not in looped:
-                _split(function, self.operations, namer)
+                _split(function, most, namer)
         for function in _functions(op):
             self._check_unrolled(function)
             if function.sym_name.data not in looped:

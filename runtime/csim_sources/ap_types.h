@@ -15,7 +15,7 @@ void fastml_put(ap_int_base<W, S> &x, const int64_t *from) {
   ap_int_base<W, S> value(from[limbs - 1]);
   for (int k = limbs - 2; k >= 0; --k) {
     value <<= 64;
-    value |= ap_int_base<64, false>((uint64_t)from[k]);
+    value |= ap_int_base<W, S>(ap_int_base<64, false>((uint64_t)from[k]));  // of one width
   }
   x = value;
 }

@@ -176,10 +176,11 @@ def test_elements_of_width_zero_and_mixed_signs(flavour: str):
 
 
 @pytest.mark.parametrize("flavour", LIBRARIES)
-@pytest.mark.parametrize("fraction", [0, 3, 9, -4])
-def test_fixed_point_ports_carry_the_same_bits(flavour: str, fraction: int):
+@pytest.mark.parametrize("fractions", [(3, -4), (9, 0)])
+def test_fixed_point_ports_carry_the_same_bits(flavour: str, fractions: tuple[int, int]):
+    x, y = fractions
     module = parse(top(*scalar_operations(6)))
-    hold_against_interpreter(module, flavour, 50, x=fraction, y=fraction)
+    hold_against_interpreter(module, flavour, 50, x=x, y=y)
 
 
 def test_integers_wider_than_the_tool_takes_are_refused():

@@ -17,6 +17,10 @@ from fastml.compiler.emit.hls.flavours import FLAVOURS
 from fastml.compiler.emit.hls.project_files import Settings, project_files
 from fastml.runtime.csim import find_headers
 
+SANITISED = (
+    "-O0 -Wall -Wextra -Werror -fsanitize=undefined,address -fno-sanitize-recover=all "
+    "-fno-sanitize=shift-base"  # the headers shift negative numbers left, as C++20 lets them
+)
 SETTINGS = Settings(4.0, "0.3", "xcku060-ffva1156-2-e", "wires")
 COMMANDS = {
     "vitis": """open_project set_top add_files open_solution set_part create_clock
@@ -139,7 +143,7 @@ def make(folder: Path, library: str, flags: str) -> subprocess.CompletedProcess[
     ("flavour", "width", "fractions"),
     [
         ("vitis", 6, {}),
-        ("vivado", 6, {"x": 2, "y": -1}),
+        pytest.param("vivado", 6, {"x": 2, "y": -1}, marks=pytest.mark.full),
         ("oneapi", 6, {"x": 2, "y": 9}),
         ("catapult", 70, {}),
     ],
@@ -155,7 +159,7 @@ def test_the_testbench_passes_and_can_fail(
         require_tool(tool)
     project(flavour, tmp_path, width, **fractions)
     library = FLAVOURS[flavour].types.library
-    done = make(tmp_path, library, "-O0 -Wall -Wextra -Werror -fsanitize=undefined,address")
+    done = make(tmp_path, library, SANITISED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PASS: 25 frames, 0 errors" in done.stdout
     expected = tmp_path / "tb_data" / "y.txt"
@@ -174,21 +178,25 @@ def test_the_testbench_passes_and_can_fail(
     assert "cannot hold" in make(tmp_path, library, "-O0").stderr
 
 
-@pytest.mark.parametrize("kind", ["<i2", "|i1", "<f4"])
-def test_the_testbench_reads_npy(kind: str, tmp_path: Path, require_tool: Callable[[str], str]):
+def test_the_testbench_reads_npy(tmp_path: Path, require_tool: Callable[[str], str]):
     for tool in ("g++", "make", "ap_types"):
         require_tool(tool)
     project("oneapi", tmp_path, x=2)
     text = tmp_path / "tb_data" / "x.txt"
     raw = np.loadtxt(text, dtype=np.int64)
     text.unlink()
-    values = raw / 4 if kind[1] == "f" else raw
-    np.save(tmp_path / "tb_data" / "x.npy", values.astype(kind))
-    done = make(tmp_path, "ac_types", "-O0")
-    assert "PASS: 25 frames, 0 errors" in done.stdout, done.stdout + done.stderr
-    if kind[1] == "f":
-        np.save(tmp_path / "tb_data" / "x.npy", (values + 0.1).astype(kind))
-        assert "not on its grid" in make(tmp_path, "ac_types", "-O0").stderr
+    binary = text.with_suffix(".npy")
+    for kind in ("<i2", "|i1", "<f4", "<f8"):
+        values = raw / 4 if kind[1] == "f" else raw
+        np.save(binary, values.astype(kind))
+        done = make(tmp_path, "ac_types", "-O0")
+        assert "PASS: 25 frames, 0 errors" in done.stdout, done.stdout + done.stderr
+    np.save(binary, (raw / 4 + 0.1).astype(np.float32))
+    assert "not on its grid" in make(tmp_path, "ac_types", "-O0").stderr
+    np.save(binary, np.asfortranarray(raw))
+    assert "wrong order" in make(tmp_path, "ac_types", "-O0").stderr
+    np.save(binary, raw.astype(">i4"))
+    assert "wrong element type" in make(tmp_path, "ac_types", "-O0").stderr
 
 
 def test_cmake_builds_the_testbench(tmp_path: Path, require_tool: Callable[[str], str]):

@@ -59,10 +59,10 @@ class HlsTiling(ModulePass):
         for function in _functions(op):
             if function.sym_name.data not in looped:
                 _split(function, most, namer)
+        walked = _Walked(_functions(op))
         for function in _functions(op):
             self._check_unrolled(function)
-            if function.sym_name.data not in looped:
-                self._mark(function)
+            self._mark(function, walked)
 
     def _check_unrolled(self, function: func.FuncOp) -> None:
         for op in function.walk():
@@ -80,25 +80,34 @@ class HlsTiling(ModulePass):
                     hint="unroll by a factor, or let the compiler print adder graphs",
                 )
 
-    def _mark(self, function: func.FuncOp) -> None:
-        """Mark the arrays of a straight-line function: all elements are accessed at once."""
+    def _mark(self, function: func.FuncOp, walked: "_Walked") -> None:
+        """Split the arrays whose elements are all accessed at once, and check what is split."""
         described = list[DictionaryAttr]()
         for argument, attributes in zip(
             function.args, directives.argument_attributes(function), strict=True
         ):
+            attributes = dict(attributes)
+            if not walked(argument):
+                attributes.setdefault(directives.PARTITION, UnitAttr())
             self._check_partition(argument, attributes, function)
-            described.append(DictionaryAttr({**attributes, directives.PARTITION: UnitAttr()}))
+            described.append(DictionaryAttr(attributes))
         function.arg_attrs = ArrayAttr(described)
         for op in function.walk():
             if isinstance(op, memref.AllocOp):
+                if not walked(op.memref) and directives.STREAM not in op.attributes:
+                    op.attributes.setdefault(directives.PARTITION, UnitAttr())
                 self._check_partition(op.memref, op.attributes, op)
-                op.attributes[directives.PARTITION] = UnitAttr()
 
     def _check_partition(
         self, value: SSAValue, attributes: Mapping[str, Attribute], op: Operation
     ) -> None:
         assert isa(value.type, MemRefType)
+        partition = attributes.get(directives.PARTITION)
+        if partition is None:
+            return
         size = value.type.element_count()
+        if not isinstance(partition, UnitAttr):
+            size = directives.integer(attributes, directives.PARTITION) or 0
         if self.partition and size > self.partition:
             name = next(
                 filter(
@@ -129,6 +138,37 @@ def _symbols(module: ModuleOp) -> Iterable[str]:
 
 def _has_loops(function: func.FuncOp) -> bool:
     return any(isinstance(op, affine.ForOp | affine.IfOp) for op in function.body.block.ops)
+
+
+class _Walked:
+    """Tells the memories that a loop accesses, here or in a function that is called."""
+
+    def __init__(self, functions: Sequence[func.FuncOp]):
+        self.functions = {function.sym_name.data: function for function in functions}
+        self.looped = {name for name, f in self.functions.items() if _has_loops(f)}
+        self.known = dict[SSAValue, bool]()
+
+    def __call__(self, memory: SSAValue) -> bool:
+        """Return whether loops access ``memory``."""
+        if memory not in self.known:
+            self.known[memory] = False  # until found, so that recursion ends
+            self.known[memory] = self._by_function(memory) or any(
+                self._by_call(use.operation, use.index) for use in memory.uses
+            )
+        return self.known[memory]
+
+    def _by_function(self, memory: SSAValue) -> bool:
+        block = memory.owner if isinstance(memory.owner, Block) else memory.owner.parent_block()
+        function = None if block is None else block.parent_op()
+        while function is not None and not isinstance(function, func.FuncOp):
+            function = function.parent_op()
+        return function is not None and function.sym_name.data in self.looped
+
+    def _by_call(self, op: Operation, position: int) -> bool:
+        if not isinstance(op, func.CallOp):
+            return False
+        callee = self.functions.get(op.callee.string_value())
+        return callee is not None and self(callee.args[position])
 
 
 def _trips(loop: affine.ForOp) -> int | None:

@@ -1,6 +1,7 @@
 """Projects of HLS C++: scripts in a real Tcl interpreter, the testbench in a real compiler."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -54,12 +55,19 @@ def project(flavour: str, folder: Path, width: int = 6, **fractions: int) -> Pat
     return folder
 
 
-def recorded(tclsh: str, folder: Path, script: str, names: str, *arguments: str) -> list[str]:
+def recorded(
+    tclsh: str, folder: Path, script: str, names: str, *arguments: str, **environment: str
+) -> list[str]:
     """Run a script with the vendor's commands stubbed; return their calls."""
     stub = STUB.replace("NAMES", names).replace("ARGUMENTS", " ".join(arguments))
     (folder / "stub.tcl").write_text(stub.replace("SCRIPT", script))
     done = subprocess.run(
-        [tclsh, "stub.tcl"], cwd=folder, capture_output=True, text=True, check=False
+        [tclsh, "stub.tcl"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -120,7 +128,12 @@ def test_the_directives_of_catapult(tmp_path: Path, require_tool: Callable[[str]
     assert "directive set -DESIGN_HIERARCHY n_design" in calls
     assert "directive set /n_design/x:rsc -MAP_TO_MODULE ccs_ioport.ccs_in_vld" in calls
     assert "directive set /n_design/y:rsc -MAP_TO_MODULE ccs_ioport.ccs_out_vld" in calls
-    assert any("-CLOCK_PERIOD 4" in c for c in calls)
+    clock = "directive set -CLOCKS clk {-CLOCK_PERIOD 4 -CLOCK_UNCERTAINTY 0.3}"
+    assert clock.replace("{", "").replace("}", "") in {re.sub("[{}]", "", c) for c in calls}
+    given = {"CLOCK": "2.5", "UNCERTAINTY": "20%", "SYNTHESIS": "0"}
+    brief = recorded(tclsh, tmp_path, "build_prj.tcl", COMMANDS["catapult"], **given)
+    assert any("-CLOCK_PERIOD 2.5 -CLOCK_UNCERTAINTY 0.5" in c for c in brief)
+    assert "go extract" not in brief
     stages = [c.split()[1] for c in calls if c.startswith("go ")]
     assert (
         stages == "analyze compile libraries assembly architect allocate schedule extract".split()

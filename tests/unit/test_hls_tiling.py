@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 from xdsl.context import Context
 from xdsl.dialects.func import FuncOp
+from xdsl.dialects.memref import AllocOp
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from hls_modules import interpret, parse, port, random_beats, scalar_operations, top
 
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import directives
 from fastml.lowering.check_schedule import CheckSchedule
 from fastml.lowering.hls_tiling import HlsTiling
 from fastml.runtime.affine import Program
@@ -94,3 +96,38 @@ def test_loops_are_unrolled_as_far_as_the_tool_does(directive: str, copies: int)
     assert "fastml.partition" not in str(module)  # a memory that a loop walks stays one
     with pytest.raises(FastmlError, match=f"FML-TARGET.*unrolled {copies} times"):
         HlsTiling(unroll=copies - 1).apply(Context(), parse(text))
+
+
+def test_memories_that_loops_walk_stay_whole():
+    """Also where a function that has no loop hands them on; directives stay as they are."""
+    inner = LOOP.replace("DIRECTIVE", "= 2 : i64")
+    kind = "memref<40xi4>"
+    elements = 'fastml.elements = "40 x s4"'
+    body = f"""
+      %t = memref.alloc() {{fastml.port = "t", {elements}}} : {kind}
+      %u = memref.alloc() {{fastml.port = "u", {elements}, fastml.partition = 5 : i64}} : {kind}
+      %v = memref.alloc() {{fastml.port = "v", {elements}}} : {kind}
+      func.call @walk(%x, %t) {{fastml.start = 1 : i64}} : ({kind}, {kind}) -> ()
+      %0 = memref.load %t[%c0] {{fastml.start = 60 : i64}} : {kind}
+      memref.store %0, %u[%c0] {{fastml.start = 60 : i64}} : {kind}
+      memref.store %0, %v[%c0] {{fastml.start = 60 : i64}} : {kind}
+      memref.store %0, %y[%c0] {{fastml.start = 60 : i64}} : {kind}
+    """
+    walk = f"""func.func private @walk(
+        %x : {kind} {{{elements}, fastml.direction = "in"}},
+        %y : {kind} {{{elements}, fastml.direction = "out"}}
+    ) attributes {{fastml.ii = 40 : i64, fastml.latency = 50 : i64}} {{{inner}
+    func.return }}"""
+    ports = [port("x", "in", "s4", 40, "i4"), port("y", "out", "s4", 40, "i4")]
+    text = walk + top(ports, "%c0 = arith.constant 0 : index" + body, ii=40, latency=60)
+    HlsTiling(partition=40).apply(Context(), module := parse(text))
+    _, design = (op for op in module.ops if isinstance(op, FuncOp))
+    assert ["fastml.partition" in str(a) for a in design.arg_attrs or ()] == [False, True]
+    found = {
+        directives.text(op.attributes, directives.PORT): str(op.attributes.get("fastml.partition"))
+        for op in design.walk()
+        if isinstance(op, AllocOp)
+    }
+    assert found == {"t": "None", "u": "5 : i64", "v": "unit"}
+    with pytest.raises(FastmlError, match=r"array 'y' has 40 elements.*splits 39"):
+        HlsTiling(partition=39).apply(Context(), parse(text))

@@ -3,6 +3,7 @@
 array set opt {
     PART @PART@
     CLOCK @CLOCK@
+    UNCERTAINTY @UNCERTAINTY@
     SIMULATION 1
     SYNTHESIS 1
 }
@@ -10,6 +11,9 @@ foreach key [array names opt] {
     if {[info exists env($key)]} {
         set opt($key) $env($key)
     }
+}
+if {[string match *% $opt(UNCERTAINTY)]} {
+    set opt(UNCERTAINTY) [expr {$opt(CLOCK) * [string trimright $opt(UNCERTAINTY) %] / 100.0}]
 }
 
 project new -name @TOP@_prj
@@ -27,7 +31,7 @@ if {$opt(SIMULATION)} {
 go compile
 solution library add $opt(PART)
 go libraries
-directive set -CLOCKS [list clk [list -CLOCK_PERIOD $opt(CLOCK) -CLOCK_UNCERTAINTY 0.0]]
+directive set -CLOCKS [list clk [list -CLOCK_PERIOD $opt(CLOCK) -CLOCK_UNCERTAINTY $opt(UNCERTAINTY)]]
 go assembly
 directive set -REGISTER_THRESHOLD 4096
 @RESOURCES@

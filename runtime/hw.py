@@ -13,6 +13,7 @@ every valid output.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -26,7 +27,17 @@ from fastml.runtime.hw_compile import compile_netlist
 from fastml.runtime.hw_feedback import Step, generate, imports_of
 from fastml.runtime.hw_netlist import flatten
 from fastml.runtime.hw_ops import ELEMENTARY, Operand, Vector
-from fastml.runtime.hw_slots import NEVER, Beat, Component, Fields, Instruction, Program
+from fastml.runtime.hw_recall import Cycles, Writes, last_taken
+from fastml.runtime.hw_slots import (
+    NEVER,
+    Beat,
+    Component,
+    Fields,
+    Instruction,
+    Program,
+    Recall,
+    Slot,
+)
 from fastml.runtime.hw_sources import Source, close_loops
 from fastml.runtime.trace import Integers
 
@@ -210,6 +221,10 @@ class _Run:
         self.env: list[Operand] = [slot.const or 0 for slot in program.slots]
         self.late: dict[int, int] = {}
         """What a register outside feedback shows next, by its slot."""
+        self.found: dict[int, Cycles] = {}
+        self.written: dict[int, Writes] = {}
+        self.stored: dict[int, Vector] = {}
+        """Cells of memories outside feedback, by the slot that shows them."""
         self.states: dict[int, tuple[list[int], list[list[int]]]] = {}
         """Registers and memories of a component, by its number."""
 
@@ -235,14 +250,73 @@ class _Run:
         self.first += count
         return env
 
-    def delay(self, instruction: Instruction) -> None:
-        """Show a register's input one cycle later."""
-        slot = instruction.result
+    def before(self, slot: Slot) -> int:
+        """Return what a register outside feedback shows first."""
         if (first := self.late.get(slot.index)) is None:
             width = (slot.hi - slot.lo).bit_length()
             first = arbitrary(self.undefined, slot.index, width)
             if first > slot.hi:  # the same bits as a two's complement number
                 first -= 1 << width
+        return first
+
+    def last(self, instruction: Instruction) -> None:
+        """Find when a register that holds took what it shows."""
+        load = cast(NDArray[np.int64], self.env[instruction.operands[0].index])
+        self.found[instruction.result.index] = last_taken(load, self.count)
+
+    def hold(self, instruction: Instruction) -> None:
+        """Show what a register took last."""
+        slot, (value, when) = instruction.result, instruction.operands
+        given = np.empty(self.count + 1, object if slot.wide else np.int64)
+        given[0] = self.before(slot)
+        given[1:] = self.env[value.index]
+        shown = given[self.found[when.index]]
+        self.late[slot.index] = int(shown[-1])
+        self.env[slot.index] = shown[:-1]
+
+    def writes(self, instruction: Instruction) -> None:
+        """Note when which cells of a memory are written."""
+        store = cast(Recall, instruction.param)
+        address, gate = (self.env[slot.index] for slot in instruction.operands)
+        depth = store.memory.depth
+        self.written[instruction.result.index] = Writes(
+            cast(NDArray[np.int64], address), gate, depth, self.count
+        )
+
+    def read_cells(self, instruction: Instruction) -> None:
+        """Find where the words are that a port reads."""
+        memory = cast(Recall, instruction.param).memory
+        writes, address, gate = instruction.operands
+        rule = memory.read_under_write if memory.read_latency else None
+        at = cast(NDArray[np.int64], self.env[address.index])
+        found = self.written[writes.index].find(at, self.env[gate.index], rule)
+        self.found[instruction.result.index] = found
+
+    def cells(self, instruction: Instruction) -> None:
+        """Show some bits of the words that a port reads."""
+        slot, (writes, when, data) = instruction.result, instruction.operands
+        store, written = cast(Recall, instruction.param), self.written[writes.index]
+        depth, width = store.memory.depth, slot.hi.bit_length()
+        words = np.empty(depth + self.count + 1, object if slot.wide else np.int64)
+        if slot.index in self.stored:
+            words[:depth] = self.stored[slot.index]
+        else:
+            keys = [(store.fill.index << 32) + cell for cell in range(depth)]
+            words[:depth] = [self.word(store, key, width) for key in keys]
+        words[depth:-1] = self.env[data.index]
+        words[-1] = self.word(store, store.fill.index, width)
+        self.stored[slot.index] = words[written.final]
+        self.env[slot.index] = words[self.found[when.index]]
+
+    def word(self, store: Recall, key: int, width: int) -> int:
+        """Return some bits of an undefined word."""
+        whole = arbitrary(self.undefined, key, store.memory.width)
+        return (whole >> store.low) & ((1 << width) - 1)
+
+    def delay(self, instruction: Instruction) -> None:
+        """Show a register's input one cycle later."""
+        slot = instruction.result
+        first = self.before(slot)
         value = self.env[instruction.operands[0].index]
         late = np.empty(self.count, object if slot.wide else np.int64)
         late[0] = first
@@ -328,10 +402,8 @@ def _bind_one(instruction: Instruction, used: tuple[int, ...], dead: tuple[int, 
     function: Callable[..., Operand] | None = None
     special: Callable[[_Run], None] | None = None
     match instruction.name, instruction.param:
-        case "delay", _:
-            special = _delay(instruction)
-        case "beat", _:
-            special = _beat(instruction)
+        case name, _ if name in _SPECIAL:
+            special = partial(_SPECIAL[name], instruction=instruction)
         case "component", Component() as component:
             special = _feedback(component, used)
         case "table", words:
@@ -348,12 +420,15 @@ def _bind_one(instruction: Instruction, used: tuple[int, ...], dead: tuple[int, 
     return _Bound(function, special, result.index, used, dead)
 
 
-def _delay(instruction: Instruction) -> Callable[[_Run], None]:
-    return lambda run: run.delay(instruction)
-
-
-def _beat(instruction: Instruction) -> Callable[[_Run], None]:
-    return lambda run: run.beat(instruction)
+_SPECIAL: dict[str, Callable[..., None]] = {
+    "delay": _Run.delay,
+    "last": _Run.last,
+    "hold": _Run.hold,
+    "writes": _Run.writes,
+    "read_cells": _Run.read_cells,
+    "cells": _Run.cells,
+    "beat": _Run.beat,
+}
 
 
 def _feedback(component: Component, used: Sequence[int]) -> Callable[[_Run], None]:

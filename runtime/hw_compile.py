@@ -5,17 +5,16 @@ shift. Each cycle of nodes becomes a component that runs clock by clock.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import cast
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.runtime.bits import NARROW, WORD
 from fastml.runtime.hw_netlist import Memory, Netlist, Node, components
+from fastml.runtime.hw_recall import StateBuilder
 from fastml.runtime.hw_slots import (
     NEVER,
     Atom,
     Beat,
-    Builder,
     Component,
     Fields,
     Instruction,
@@ -55,14 +54,11 @@ _COMPARE = {
 }
 
 
-class _Compiler(Builder):
+class _Compiler(StateBuilder):
     """Gives every node its value, in an order in which operands come first."""
 
     def __init__(self, netlist: Netlist):
-        super().__init__()
-        self.netlist = netlist
-        self.nodes = netlist.nodes
-        self.values: dict[int, Value] = {}
+        super().__init__(netlist)
         self.offsets: dict[int, list[int]] = {}
         self.inputs: dict[str, Fields] = {}
         self.memories: dict[int, MemoryState] = {}
@@ -73,7 +69,8 @@ class _Compiler(Builder):
         for component in components(self.nodes, targets.values()):
             first = self.nodes[component[0]]
             if len(component) > 1 or component[0] in first.operands:
-                self.feedback(component)
+                if not self.hold(component) and not self.recall(component):
+                    self.feedback(component)
             elif first.kind == "register":
                 self.values[component[0]] = self.shift(first)
             else:
@@ -101,9 +98,6 @@ class _Compiler(Builder):
     def visit(self, number: int) -> None:
         node = self.nodes[number]
         self.values[number] = _HANDLERS[node.kind](self, node)
-
-    def operand(self, node: Node, index: int) -> Value:
-        return self.values[node.operands[index]]
 
     # Wiring
 
@@ -151,9 +145,6 @@ class _Compiler(Builder):
 
     # Arithmetic
 
-    def result(self, slot: Slot, width: int) -> Value:
-        return ((Atom(slot, width), 0, width, 0),)
-
     def visit_ring(self, node: Node) -> Value:
         first, *others = [self.congruent(self.values[n]) for n in node.operands]
         for other in others:
@@ -176,34 +167,6 @@ class _Compiler(Builder):
         if node.width == 0:
             raise FastmlError("arrays cannot be selected", node.op)
         return self.choose(self.unsigned(self.atom(condition)), choices, node.width)
-
-    def choose(self, select: Slot, choices: Sequence[Value], width: int) -> Value:
-        def mux(parts: Sequence[Value]) -> Slot:
-            return self.emit("mux", select, *[self.congruent(part) for part in parts])
-
-        if choices[0] == choices[1]:
-            return choices[0]
-        return self.by_chunks(choices, width, mux)
-
-    def by_chunks(
-        self,
-        operands: Sequence[Value],
-        width: int,
-        function: Callable[[Sequence[Value]], Slot],
-    ) -> Value:
-        """Apply a bitwise function, to a wide bus piece by piece."""
-        if width <= NARROW:
-            return self.result(function(operands), width)
-        cuts = {0, width}
-        for value in operands:
-            if len(value) > 1:
-                cuts.update(offsets_of(value))
-        pieces: list[Piece] = []
-        ordered = sorted(cuts)
-        for low, high in pairwise(ordered):
-            parts = [cut(value, low, high - low) for value in operands]
-            pieces += self.result(function(parts), high - low)
-        return join_pieces(pieces)
 
     def visit_icmp(self, node: Node) -> Value:
         predicate = cast(str, node.param)
@@ -283,30 +246,6 @@ class _Compiler(Builder):
         return ()
 
     # State
-
-    def shift(self, node: Node) -> Value:
-        """Give a register outside feedback: its input one cycle later."""
-        value = self.operand(node, 0)
-        if len(node.operands) == 3:
-            reset = self.unsigned(self.atom(self.operand(node, 1)))
-            choices = [self.operand(node, 2), value]
-            value = self.choose(reset, choices, node.width)
-        return tuple(
-            (self.delayed(self.part(atom, low, width)), 0, width, copies)
-            for atom, low, width, copies in value
-        )
-
-    def delayed(self, atom: Atom) -> Atom:
-        half = 1 << (atom.width - 1)
-        slot = atom.slot
-        is_signed = slot.lo >= -half and slot.hi < half and slot.lo < 0
-        if not is_signed:
-            slot = self.unsigned(atom)
-        low, high = (-half, half - 1) if is_signed else (0, 2 * half - 1)
-        late = self.slot(low, high)
-        self.append("delay", late, [slot])
-        late.settle = slot.settle + 1
-        return Atom(late, atom.width)
 
     def feedback(self, component: Sequence[int]) -> None:
         """Compile a cycle of nodes, to be executed clock by clock."""

@@ -116,6 +116,16 @@ class SourceState:
 
 
 @dataclass(frozen=True)
+class Recall:
+    """Some bits of the words of a memory outside feedback."""
+
+    memory: Memory
+    fill: Slot
+    low: int
+    """Lowest of them."""
+
+
+@dataclass(frozen=True)
 class Beat:
     """Some bits of a port's beats, to be looked up."""
 

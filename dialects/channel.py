@@ -145,7 +145,7 @@ class ChannelType(ParametrizedAttribute, TypeAttribute):
     @property
     def is_stream(self) -> bool:
         """Whether the protocol is ``rv``."""
-        return self.protocol.data == Protocol.RV
+        return Protocol(self.protocol.data) is Protocol.RV
 
     @property
     def lows(self) -> Integers:

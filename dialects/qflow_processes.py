@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from xdsl.ir import Block, BlockArgument, Operation, SSAValue
 from xdsl.utils.disjoint_set import DisjointSet
@@ -113,8 +113,9 @@ def processes_of(block: Block) -> ProcessGraph:
     sets = DisjointSet(ops)
     readers = dict[SSAValue, StageOp]()
     for op in ops:
-        for source in op.sources if isinstance(op, StageOp) else []:
-            assert isinstance(op, StageOp)
+        if not isinstance(op, StageOp):
+            continue
+        for source in op.sources:
             owner = source.owner
             sets.union(op, owner if isinstance(owner, StageOp) else readers.setdefault(source, op))
     members = dict[ProcessOp, list[ProcessOp]]()
@@ -141,12 +142,13 @@ def _in_order(groups: list[QflowProcess], order: dict[ProcessOp, int]) -> Iterab
     of = {op: number for number, group in enumerate(groups) for op in group.ops}
     sorter = TopologicalSorter[int]()
     for number, group in enumerate(groups):
-        feeds = (fifo.input.owner for fifo in group.reads)
-        sorter.add(number, *(of[op] for op in feeds if op in of))
+        owners = {fifo.input.owner for fifo in group.reads}
+        sorter.add(number, *(feed for op, feed in of.items() if op in owners))
     try:
         sorter.prepare()
     except CycleError as error:
-        circle = ", ".join(f"'{groups[number].name}'" for number in sorted(set(error.args[1])))
+        numbers = sorted(set(cast(list[int], error.args[1])))
+        circle = ", ".join(f"'{groups[number].name}'" for number in numbers)
         require(False, f"processes wait for each other in a circle: {circle}")
     while sorter.is_active():
         for number in sorted(sorter.get_ready(), key=lambda n: order[groups[n].ops[0]]):

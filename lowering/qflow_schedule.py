@@ -81,13 +81,15 @@ class Scheduler:
     def schedule(self, graph: qflow.GraphOp) -> None:
         """Set ``cycles`` of every stage, and the graph's latency and II."""
         arrivals = dict[SSAValue, Arrival]()
-        for argument in graph.body.block.args:
+        for argument in (*graph.body.block.args, *(fifo.result for fifo in graph.fifos)):
             count = len(channel_of(argument))
             arrivals[argument] = Arrival(np.zeros(count, np.int64), np.zeros(count))
         for stage in graph.stages:
             arrivals[stage.result] = arrival = _settled(stage, self.stage(stage, arrivals))
             stage.cycles = ArrayAttr.get(arrival.cycle)
         self._check_clock()
+        if graph.is_streaming:
+            return  # FIFOs have a say in latency and II
         outputs = graph.outputs.values()
         last = max((int(arrivals[v].cycle.max(initial=0)) for v in outputs), default=0)
         graph.latency = IntAttr(last)

@@ -1,0 +1,234 @@
+"""Depths of FIFOs: enough for full speed, and not one slot more."""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fastml.dialects.token_flow import (
+    DeadlockError,
+    Fifo,
+    Network,
+    Process,
+    Sink,
+    Source,
+    simulate,
+)
+from fastml.lowering.fifo_sizing import Sizer, Sizing, SteadyState
+
+Array = NDArray[Any]
+
+
+def network(processes: list[Process], sources: list[Source], sinks: list[str]) -> Network:
+    names = {r.fifo for p in processes for r in p.reads} | set(sinks)
+    ends = tuple(Sink(f"out_{name}", name) for name in sinks)
+    return Network(
+        tuple(Fifo(name) for name in sorted(names)), tuple(processes), tuple(sources), ends
+    )
+
+
+def size(net: Network, given: dict[str, int] | None = None) -> Sizing:
+    return Sizer(net, given or {}).run([fifo.name for fifo in net.fifos])
+
+
+def measured(
+    net: Network, depths: Mapping[str, int | None], frames: int = 120
+) -> tuple[int, Fraction]:
+    """Return latency and interval of frames, by running them until they repeat."""
+    waits = {s.name: np.zeros(frames * s.beats, np.int64) for s in net.sources}
+    times = simulate(net.with_depths(depths), waits)
+    ends = np.stack([taken.reshape(frames, -1).max(axis=1) for taken in times.taken.values()])
+    distances = np.diff(ends)
+    for period in range(1, frames // 6):
+        last = distances[:, -frames // 2 :]
+        if np.array_equal(last[:, period:], last[:, :-period]):
+            slowest = distances[:, -period:].sum(axis=1).max()
+            return int(ends[:, 0].max()), Fraction(int(slowest), period)
+    raise AssertionError("no steady state")
+
+
+def what_stops(net: Network, depths: Mapping[str, int | None]) -> set[str]:
+    waits = {s.name: np.zeros(s.beats, np.int64) for s in net.sources}
+    try:
+        simulate(net.with_depths(depths), waits)
+    except DeadlockError as error:
+        return {shortage.fifo for shortage in error.shortages}
+    return set()
+
+
+def check_minimal(net: Network, found: Sizing) -> None:
+    """Run the network at the depths found, and with one less, FIFO after FIFO."""
+    assert measured(net, found.depths) == (found.latency, found.ii)
+    assert measured(net, dict.fromkeys(found.depths)) == (found.latency, found.ii)
+    for name, depth in found.depths.items():
+        if depth == 1:
+            continue
+        less = found.depths | {name: depth - 1}
+        stopped = what_stops(net, less)
+        if stopped:
+            assert stopped == {name}
+            continue
+        latency, ii = measured(net, less)
+        assert latency > found.latency or ii > found.ii, name
+
+
+def test_a_line_of_processes():
+    processes = [
+        Process.cluster("a", 1, ["x"], {"h": 3}),
+        Process.cluster("b", 4, ["h"], {"g": 9}),
+        Process.cluster("c", 1, ["g"], {"y": 0}),
+    ]
+    net = network(processes, [Source("in", ("x",))], ["y"])
+    found = size(net)
+    assert (found.ii, found.latency) == (4, 0 + 1 + 3 + 1 + 9 + 1 + 0 + 1)
+    # a slot is taken for latency + 2 cycles, of which a new frame comes every 4
+    assert found.depths == {"x": 1, "h": 2, "g": 3, "y": 1}
+    check_minimal(net, found)
+
+
+def test_full_speed_needs_two_slots():
+    net = network([Process.cluster("a", 1, ["x"], {"y": 5})], [Source("in", ("x",))], ["y"])
+    found = size(net)
+    assert (found.ii, found.latency, found.depths) == (1, 7, {"x": 2, "y": 7})
+    check_minimal(net, found)
+
+
+def test_a_skip_around_a_slow_branch():
+    processes = [
+        Process.cluster("copy", 1, ["x"], {"near": 0, "skip": 0}),
+        Process.cluster("a", 5, ["near"], {"h": 17}),
+        Process.cluster("b", 3, ["h"], {"g": 4}),
+        Process.cluster("join", 1, ["g", "skip"], {"y": 1}),
+    ]
+    net = network(processes, [Source("in", ("x",))], ["y"])
+    found = size(net)
+    assert found.ii == 5
+    # taken 1 + 17 + 1 + 4 + 1 cycles after it was reserved, and free a cycle later
+    assert found.depths["skip"] == 25 // 5
+    check_minimal(net, found)
+
+
+def test_a_skip_around_a_gathered_frame_must_hold_it():
+    processes = [
+        Process.cluster("copy", 1, ["x"], {"near": 0, "skip": 0}),
+        Process.deserialise("gather", "near", ["w"], 17),
+        Process.serialise("send", "w", ["s"], 17),
+        Process.cluster("join", 1, ["s", "skip"], {"y": 0}),
+    ]
+    net = network(processes, [Source("in", ("x",), 17)], ["y"])
+    found = size(net)
+    assert found.ii == 17
+    assert found.depths["skip"] > 17
+    check_minimal(net, found)
+    with pytest.raises(DeadlockError, match="FIFO 'skip' needs depth 17, has 16"):
+        Sizer(net, {"skip": 16}).slower()
+
+
+def test_a_given_depth_that_costs_throughput():
+    net = network([Process.cluster("a", 1, ["x"], {"y": 5})], [Source("in", ("x",))], ["y"])
+    sizer = Sizer(net, {"y": 3})
+    slower = sizer.slower()
+    assert slower is not None
+    assert (slower.fifo, slower.has, slower.needs, slower.ii) == ("y", 3, 7, 3)
+    sizer.accept_given()
+    found = sizer.run(["x", "y"])
+    assert (found.ii, found.depths) == (3, {"x": 1, "y": 3})
+
+
+def test_a_given_depth_that_is_enough():
+    net = network([Process.cluster("a", 1, ["x"], {"y": 5})], [Source("in", ("x",))], ["y"])
+    sizer = Sizer(net, {"y": 30})
+    assert sizer.slower() is None
+    assert sizer.run(["x", "y"]).depths == {"x": 2, "y": 30}
+
+
+class Grower:
+    """Draws a network whose rates fit; every channel is read."""
+
+    def __init__(self, draw: st.DrawFn):
+        self.draw = draw
+        self.processes = list[Process]()
+        self.open = list[tuple[str, int]]()
+        self.count = 0
+
+    def integer(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    def fifo(self, beats: int) -> str:
+        self.count += 1
+        self.open.append((f"f{self.count}", beats))
+        return f"f{self.count}"
+
+    def take(self, beats: int | None = None) -> tuple[str, int] | None:
+        fitting = [o for o in self.open if beats in (None, o[1])]
+        if not fitting:
+            return None
+        chosen = fitting[self.integer(0, len(fitting) - 1)]
+        self.open.remove(chosen)
+        return chosen
+
+    def process(self) -> None:
+        name = f"p{len(self.processes)}"
+        first = self.take()
+        assert first is not None
+        fifo, beats = first
+        if self.integer(0, 3) == 0:
+            if beats == 1:
+                out = self.fifo(4)
+                self.processes.append(Process.serialise(name, fifo, [out], 4))
+            else:
+                out = self.fifo(1)
+                self.processes.append(Process.deserialise(name, fifo, [out], beats))
+            return
+        reads = [fifo]
+        for _ in range(self.integer(0, 2)):
+            other = self.take(beats)
+            if other is not None:
+                reads.append(other[0])
+        writes = {self.fifo(beats): self.integer(0, 9) for _ in range(self.integer(1, 2))}
+        self.processes.append(Process.cluster(name, self.integer(1, 6), reads, writes))
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    grower = Grower(draw)
+    beats = draw(st.sampled_from([1, 1, 4]))
+    sources = [Source("s0", (grower.fifo(beats),), beats)]
+    if draw(st.booleans()):
+        sources.append(Source("s1", (grower.fifo(1), grower.fifo(1)), 1))
+    for _ in range(grower.integer(1, 9)):
+        grower.process()
+    return network(grower.processes, sources, [name for name, _ in grower.open])
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks())
+def test_random_networks(net: Network):
+    found = size(net)
+    assert found.ii == SteadyState(net).bound
+    check_minimal(net, found)
+
+
+@settings(max_examples=100, deadline=None)
+@given(networks(), st.data())
+def test_the_interval_of_any_depths(net: Network, data: st.DataObject):
+    """The least whole II is what a long run comes down to, rounded up."""
+    depths = {fifo.name: data.draw(st.integers(1, 6)) for fifo in net.fifos}
+    sizer = Sizer(net, depths)
+    try:
+        latency, ii = measured(net, depths, 300)
+    except DeadlockError:
+        with pytest.raises(DeadlockError):
+            sizer.slower()
+        return
+    assert sizer.best_ii() == math.ceil(ii)
+    slower = sizer.slower()
+    assert (slower is None) == (latency == sizer.latency and ii == sizer.ii)
+    sizer.accept_given()
+    assert (sizer.ii, sizer.latency) == (math.ceil(ii), latency)

@@ -10,7 +10,7 @@ choices does not depend on undefined bits; :mod:`fastml.runtime.clocked` checks 
 every valid output.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -25,7 +25,7 @@ from fastml.dialects.hw_checks import check_hardware
 from fastml.runtime.bits import Packer, Words, field, from_integers, to_integers
 from fastml.runtime.hw_compile import compile_netlist
 from fastml.runtime.hw_feedback import Step, generate, imports_of
-from fastml.runtime.hw_netlist import flatten
+from fastml.runtime.hw_netlist import Names, flatten
 from fastml.runtime.hw_ops import ELEMENTARY, Operand, Vector
 from fastml.runtime.hw_recall import Cycles, Writes, last_taken
 from fastml.runtime.hw_slots import (
@@ -84,17 +84,22 @@ class HwSimulator:
     """A compiled design: run it as often as wanted, from an undefined state each time."""
 
     def __init__(
-        self, module: ModuleOp, top: str, watch: Iterable[str] = (), streams: Iterable[str] = ()
+        self,
+        module: ModuleOp,
+        top: str,
+        watch: Iterable[str] = (),
+        streams: Iterable[str] = (),
+        names: Names | None = None,
     ):
-        """Compile ``top``, to see the wires ``watch``.
+        """Compile ``top``, to see the wires ``watch``, or all that ``names`` gives.
 
         The valid/ready input ports ``streams`` are fed by sources, by :meth:`stream` alone.
         """
         with no_collection():
             check_hardware(module, top)
-            netlist = flatten(module, top)
+            netlist = flatten(module, top, names)
             close_loops(netlist, streams)
-            self._program = compile_netlist(netlist, watch)
+            self._program = compile_netlist(netlist, watch if names is None else netlist.names)
             self._code = _bind(self._program)
         self.inputs = {n: netlist.nodes[i].width for n, i in netlist.inputs.items()}
         """Width of each input port but the clock."""
@@ -117,13 +122,33 @@ class HwSimulator:
 
         A value in cycle ``t`` is the one just before the rising edge that ends the cycle.
         """
+        return self._join(list(self.stretches(inputs, cycles, undefined)))
+
+    def stretches(
+        self,
+        inputs: Mapping[str, Words],
+        cycles: int,
+        undefined: Undefined = Undefined.ZEROS,
+        length: int = CHUNK,
+    ) -> Iterator[dict[str, Words]]:
+        """Run as :meth:`run` does; give ``length`` cycles at a time."""
         run = _Run(self._program, undefined)
-        parts: list[dict[str, Words]] = []
-        for start in range(0, cycles, CHUNK):
-            count = min(CHUNK, cycles - start)
+        for start in range(0, cycles, length):
+            count = min(length, cycles - start)
             chunk = {n: words[start : start + count] for n, words in inputs.items()}
-            parts.append(self._watch(run.chunk(self._code, chunk, count), count))
-        return self._join(parts)
+            yield self._watch(run.chunk(self._code, chunk, count), count)
+
+    def parts(self, name: str) -> list[tuple[int, int]]:
+        """Return lowest bit and width of each number that a watched wire is made of."""
+        fields = self._program.watched[name]
+        return [(offset, width) for _, offset, width in fields.slots]
+
+    def aliases(self) -> list[list[str]]:
+        """Group the names of what is watched by the bits that they stand for."""
+        groups = dict[Fields, list[str]]()
+        for name, fields in self._program.watched.items():
+            groups.setdefault(fields, []).append(name)
+        return list(groups.values())
 
     def stream(
         self, plan: "StreamDrive", undefined: Undefined = Undefined.PATTERN

@@ -5,9 +5,9 @@ boundaries are gone; registers and memories are nodes like others, so that a cyc
 is either feedback through state or a defect.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TypeAlias, cast
 
 from xdsl.dialects import comb, hw, seq
 from xdsl.dialects.builtin import IntegerType, ModuleOp, StringAttr
@@ -110,9 +110,16 @@ def ports_of(op: hw.HWModuleOp) -> tuple[list[Port], list[Port]]:
     return inputs, outputs
 
 
-def flatten(module: ModuleOp, top: str) -> Netlist:
-    """Flatten the hierarchy under ``top``, which the caller has checked."""
-    return _Flattener(module).run(top)
+Names: TypeAlias = Mapping[str, Sequence[tuple[str, SSAValue]]]
+"""What values of a module are called, by the name of the module."""
+
+
+def flatten(module: ModuleOp, top: str, names: Names | None = None) -> Netlist:
+    """Flatten the hierarchy under ``top``, which the caller has checked.
+
+    Wires are found under the names that the IR says they must have, and under ``names``.
+    """
+    return _Flattener(module, names or {}).run(top)
 
 
 def width_of(value: SSAValue) -> int:
@@ -278,8 +285,9 @@ def _memory(op: hw_extra.FirMemOp) -> Memory:
 
 
 class _Flattener:
-    def __init__(self, module: ModuleOp):
+    def __init__(self, module: ModuleOp, given: Names):
         self.module = module
+        self.given = given
         self.modules = {op.sym_name.data: op for op in module.ops if isinstance(op, hw.HWModuleOp)}
         self.templates: dict[str, _Template] = {}
         self.nodes: list[Node] = []
@@ -300,7 +308,10 @@ class _Flattener:
 
     def template(self, name: str) -> _Template:
         if name not in self.templates:
-            self.templates[name] = _Numbering(self.modules[name]).run()
+            numbering = _Numbering(self.modules[name])
+            template = self.templates[name] = numbering.run()
+            for wire, value in self.given.get(name, ()):
+                template.names.append((wire, numbering.number[value]))
         return self.templates[name]
 
     def expand(self, template: _Template, arguments: Sequence[int], path: str) -> list[int]:

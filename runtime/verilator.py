@@ -28,10 +28,12 @@ from fastml.runtime.hw_sources import NEVER, READY, VALID
 from fastml.runtime.streams import NOISE, StreamDrive
 
 _MAIN = Path(__file__).with_name("verilator_main.cpp")
-_BENCH = "fastml_bench"
+BENCH = "fastml_bench"
+INSTANCE = "dut"
 _KEPT = 100
 """Builds that the cache keeps."""
 _FLAGS = ("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-Wno-lint")
+_WAVES = ("--trace", "--trace-max-width", "1000000")
 _SPLIT = ("--output-split", "20000", "--output-split-cfuncs", "2000")
 _RESET = {Undefined.ZEROS: (0, 1), Undefined.PATTERN: (2, 1), Undefined.INVERSE: (2, 2)}
 """How Verilator initialises what is undefined: its mode and its seed."""
@@ -154,24 +156,24 @@ class VerilatedDesign:
         """
         self.inputs = dict(inputs)
         self.watched = {**outputs, **(watch or {})}
-        bench = _bench(top, self.inputs, outputs, watch or {}, clock)
-        self._program = _build({**files, f"{_BENCH}.sv": bench}, optimise)
+        bench = bench_module(top, self.inputs, outputs, watch or {}, clock)
+        self._program = build_program({**files, f"{BENCH}.sv": bench}, optimise)
 
     def stream(
         self, plan: StreamDrive, undefined: Undefined = Undefined.PATTERN
     ) -> dict[str, Words]:
         """Let the sources and sinks of ``plan`` drive the design; see ``StreamedDesign``."""
-        given, seen = _places(self.inputs), _places(self.watched)
-        width = _total(self.watched) + len(plan.sources)
+        given, seen = places(self.inputs), places(self.watched)
+        width = total(self.watched) + len(plan.sources)
         with tempfile.TemporaryDirectory() as name:
             paths = [Path(name) / "given", Path(name) / "seen"]
             with paths[0].open("wb") as file:
-                for part in _stream_plan(plan, given, seen, _total(self.inputs)):
+                for part in _stream_plan(plan, given, seen, total(self.inputs)):
                     part.tofile(file)
             self._simulate(paths, "stream", undefined)
             rows = np.fromfile(paths[1], np.uint32).reshape(-1, width)
         words = self._split(rows)
-        for number, port in enumerate(plan.sources, _total(self.watched)):
+        for number, port in enumerate(plan.sources, total(self.watched)):
             words[port + VALID] = rows[:, number : number + 1]
         inputs = plan.open_loop(0, len(rows))
         return {name: w for name, w in inputs.items() if name not in words} | words
@@ -186,30 +188,34 @@ class VerilatedDesign:
 
         A value in cycle ``t`` is the one just before the rising edge that ends the cycle.
         """
-        given = np.zeros((cycles, _total(self.inputs)), np.uint32)
-        for name, at in _places(self.inputs).items():
+        given = np.zeros((cycles, total(self.inputs)), np.uint32)
+        for name, at in places(self.inputs).items():
             words = inputs[name][:cycles]
             given[:, at : at + words.shape[1]] = words
         with tempfile.TemporaryDirectory() as name:
             paths = [Path(name) / "given", Path(name) / "seen"]
             given.tofile(paths[0])
             self._simulate(paths, str(cycles), undefined)
-            seen = np.fromfile(paths[1], np.uint32).reshape(cycles, _total(self.watched))
+            seen = np.fromfile(paths[1], np.uint32).reshape(cycles, total(self.watched))
         return self._split(seen)
 
     def _simulate(self, paths: Sequence[Path], cycles: str, undefined: Undefined) -> None:
         """Run the program from one file to another; ``cycles`` may be ``stream``."""
-        arguments = [*map(str, paths), cycles, *map(str, _RESET[undefined])]
-        done = subprocess.run([str(self._program), *arguments], capture_output=True, text=True)
-        if done.returncode:
-            said = done.stderr or done.stdout or f"it ended with status {done.returncode}"
-            raise _failure("the simulation", said)
+        run_program(self._program, [*map(str, paths), cycles, *map(str, _RESET[undefined])])
 
     def _split(self, seen: Words) -> dict[str, Words]:
         return {
             name: seen[:, at : at + word_count(self.watched[name])]
-            for name, at in _places(self.watched).items()
+            for name, at in places(self.watched).items()
         }
+
+
+def run_program(program: Path, arguments: Sequence[str]) -> None:
+    """Run a program that was built; raise ``FML-TOOL`` if it fails."""
+    done = subprocess.run([str(program), *arguments], capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr or done.stdout or f"it ended with status {done.returncode}"
+        raise _failure("the simulation", said)
 
 
 def _stream_plan(
@@ -239,7 +245,7 @@ def _stream_plan(
         yield source.beats
 
 
-def _places(widths: Mapping[str, int]) -> dict[str, int]:
+def places(widths: Mapping[str, int]) -> dict[str, int]:
     """Return the first word of each signal in the vector that holds all."""
     places: dict[str, int] = {}
     at = 0
@@ -249,12 +255,12 @@ def _places(widths: Mapping[str, int]) -> dict[str, int]:
     return places
 
 
-def _total(widths: Mapping[str, int]) -> int:
+def total(widths: Mapping[str, int]) -> int:
     """Words of the vector that holds all; at least three, which makes it an array in C++."""
     return max(sum(map(word_count, widths.values())), 3)
 
 
-def _bench(
+def bench_module(
     top: str,
     inputs: Mapping[str, int],
     outputs: Mapping[str, int],
@@ -263,25 +269,26 @@ def _bench(
 ) -> str:
     """Print the module around the design; all of its own names are distinct from theirs."""
     watched = {**outputs, **watch}
-    given, seen = _total(inputs) * WORD, _total(watched) * WORD
+    given, seen = total(inputs) * WORD, total(watched) * WORD
     ports = [] if clock is None else [f".{clock}(clk)"]
-    for name, at in _places(inputs).items():
+    for name, at in places(inputs).items():
         ports.append(f".{name}(given[{at * WORD} +: {inputs[name]}])")
     lines = [
-        f"module {_BENCH} (",
+        f"module {BENCH} (",
+        "  /* verilator tracing_off */",
         "  input logic clk,",
         f"  input logic [{given - 1}:0] given,",
         f"  output logic [{seen - 1}:0] seen",
         ");",
     ]
-    sources: dict[str, str] = {name: f"dut.{name}" for name in watch}
+    sources: dict[str, str] = {name: f"{INSTANCE}.{name}" for name in watch}
     for number, (name, width) in enumerate(outputs.items()):
         sources[name] = f"out{number}"
         lines.append(f"  wire [{width - 1}:0] out{number};")
         ports.append(f".{name}(out{number})")
-    lines.append(f"  {top} dut ({', '.join(ports)});")
+    lines.append(f"  /* verilator tracing_on */\n  {top} {INSTANCE} ({', '.join(ports)});")
     end = 0
-    for name, at in _places(watched).items():
+    for name, at in places(watched).items():
         end = at + word_count(watched[name])
         value = f"{(end - at) * WORD}'({sources[name]})"
         lines.append(f"  assign seen[{at * WORD} +: {(end - at) * WORD}] = {value};")
@@ -290,11 +297,14 @@ def _bench(
     return "\n".join([*lines, "endmodule", ""])
 
 
-def _build(files: Mapping[str, str], optimise: str) -> Path:
-    """Build or find in the cache; return the program."""
+def build_program(
+    files: Mapping[str, str], optimise: str, main: Path = _MAIN, *, waves: bool = False
+) -> Path:
+    """Build or find in the cache; return the program, which may write ``waves``."""
     tool = require_verilator()
     key = blake2b(digest_size=16)
-    for text in (tool.version, str(tool.root), optimise, *_FLAGS, *_SPLIT, _MAIN.read_text()):
+    options = (*_FLAGS, *_SPLIT, *(_WAVES if waves else ()))
+    for text in (tool.version, str(tool.root), optimise, *options, main.read_text()):
         key.update(text.encode() + b"\0")
     for name, text in files.items():
         key.update(name.encode() + b"\0" + text.encode() + b"\0")
@@ -302,14 +312,14 @@ def _build(files: Mapping[str, str], optimise: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / key.hexdigest()
     if not program.exists():
-        library = _library(tool, folder)
+        library = _library(tool, folder, waves)
         with tempfile.TemporaryDirectory(dir=folder) as name:
             work = Path(name)
             _write(work, files)
-            flags = [*_FLAGS, *_SPLIT, "--prefix", "Vbench", "--top-module", _BENCH]
+            flags = [*options, "--prefix", "Vbench", "--top-module", BENCH]
             tool.run(["--cc", *flags, "-Mdir", ".", *files], work)
-            shutil.copy(_MAIN, work)
-            _compile(tool, work, _merge(work), optimise)
+            shutil.copy(main, work)
+            _compile(tool, work, _merge(work), optimise, waves)
             objects = [*map(str, sorted(work.glob("*.o"))), *map(str, library)]
             _command(["g++", "-o", "bench", *objects, "-pthread"], work)
             os.replace(work / "bench", program)
@@ -341,18 +351,19 @@ def _merge(work: Path) -> list[Path]:
     return merged
 
 
-def _library(tool: Tool, folder: Path) -> list[Path]:
+def _library(tool: Tool, folder: Path, waves: bool) -> list[Path]:
     """Compile what every design is linked with, once for each Verilator."""
     key = blake2b(f"{tool.version} {tool.root}".encode(), digest_size=8).hexdigest()
-    library = folder / f"library-{key}"
+    library = folder / f"library-{key}{'-waves' if waves else ''}"
     if not library.exists():
         with tempfile.TemporaryDirectory(dir=folder) as name:
             work = Path(name) / "library"
             work.mkdir()
             include = tool.root / "include"
-            names = ("verilated.cpp", "verilated_threads.cpp", "verilated_random.cpp")
+            names = ["verilated.cpp", "verilated_threads.cpp", "verilated_random.cpp"]
+            names += ["verilated_vcd_c.cpp"] if waves else []
             sources = [include / n for n in names if (include / n).is_file()]
-            _compile(tool, work, sources, "-O1")
+            _compile(tool, work, sources, "-O0" if waves else "-O1", waves)
             try:
                 os.replace(work, library)
             except OSError:  # somebody else was faster
@@ -361,9 +372,10 @@ def _library(tool: Tool, folder: Path) -> list[Path]:
     return sorted(library.glob("*.o"))
 
 
-def _compile(tool: Tool, work: Path, sources: Sequence[Path], optimise: str) -> None:
+def _compile(tool: Tool, work: Path, sources: Sequence[Path], optimise: str, waves: bool) -> None:
     include = tool.root / "include"
-    macros = [f"-DVM_{m}=0" for m in ("COVERAGE", "SC", "TRACE", "TRACE_FST", "TRACE_VCD")]
+    macros = [f"-DVM_{m}=0" for m in ("COVERAGE", "SC", "TRACE_FST")]
+    macros += [f"-DVM_{m}={int(waves)}" for m in ("TRACE", "TRACE_VCD")]
     flags = [
         *("-std=gnu++17", optimise, "-w", "-pthread", "-DVERILATOR=1"),
         *(*macros, "-DVM_TRACE_SAIF=0", "-DVL_TIME_CONTEXT"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from fastml.compiler.design import Design
     from fastml.runtime.execute import Run
+    from fastml.runtime.levels import Level
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tap", metavar="NAME", action="extend", nargs="+", default=[], help="also write this edge"
     )
+    parser.add_argument("--vcd", metavar="OUT.vcd", type=Path, help="write waves")
     parser.add_argument("--cycles", metavar="T.csv", type=Path, help="write frame,beat,cycle")
     parser.add_argument(
         "--stimulus",
@@ -84,7 +86,7 @@ def _execute(args: Namespace, design: "Design", level: str) -> "Run":
     from fastml.compiler.tensors import read_tensors
     from fastml.runtime.execute import execute, execute_raw
 
-    opened = design.level(level)
+    opened = _open(args, design, level)
     taps = list(dict.fromkeys(args.tap))
     if level == "fastml" and args.cycles is not None and opened.time is None:
         design.schedule()
@@ -111,6 +113,14 @@ def _execute(args: Namespace, design: "Design", level: str) -> "Run":
         taps=taps,
         quantise_input=args.quantize_input,
     )
+
+
+def _open(args: Namespace, design: "Design", level: str) -> "Level":
+    if args.vcd is None:
+        return design.level(level)
+    from fastml.compiler.waves import record
+
+    return record(design, level, args.vcd)
 
 
 def _input_edges(design: "Design", level: str) -> list[str]:

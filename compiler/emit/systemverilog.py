@@ -45,6 +45,18 @@ def emit_systemverilog(module: ModuleOp) -> dict[str, str]:
         return _emit(module)
 
 
+def name_signals(module: ModuleOp) -> dict[str, list[tuple[str, SSAValue]]]:
+    """Return the signals of each module, by its name: what each is called in the text."""
+    signals = dict[str, list[tuple[str, SSAValue]]]()
+    with no_collection():
+        for op in module.ops:
+            assert isinstance(op, hw.HWModuleOp)
+            printer = _ModulePrinter(op)
+            printer.run()
+            signals[op.sym_name.data] = printer.signals()
+    return signals
+
+
 def _emit(module: ModuleOp) -> dict[str, str]:
     check_hardware(module)
     names = Namer()
@@ -111,6 +123,15 @@ class _ModulePrinter:
         for op in self.live:
             uses.update(op.operands)
         return uses
+
+    def signals(self) -> list[tuple[str, SSAValue]]:
+        """Return what :meth:`run` has declared, but for clocks and memories."""
+        named = [(self.expressions[value].text, value) for value in self.declared]
+        output = self.block.last_op
+        assert isinstance(output, hw.OutputOp)
+        ports = [p for p in self.op.module_type.ports.data if not p.dir.data.is_input_like()]
+        named += zip((p.port_name.data for p in ports), output.operands, strict=True)
+        return [(name, value) for name, value in named if hw_extra.bits(value.type)]
 
     # Ports and names
 

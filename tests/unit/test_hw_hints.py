@@ -55,12 +55,7 @@ def test_names_survive_printing_and_parsing(module: ModuleOp, files: dict[str, s
 
 def test_no_hint_is_shortened_by_the_ir(module: ModuleOp):
     # xDSL takes a final "_7" off a hint; one that had it would be another after parsing.
-    hints = {
-        result.name_hint
-        for op in module.walk()
-        for result in op.results
-        if result.name_hint
-    }
+    hints = {result.name_hint for op in module.walk() for result in op.results if result.name_hint}
     assert {"x_e0", "x_e0_d1", "add1"} <= hints
 
 

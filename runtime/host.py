@@ -176,8 +176,9 @@ def from_beats(beats: Integers, shape: tuple[int, ...]) -> Integers:
     Several hold as many elements as fit each; what fills up the last one is dropped.
     """
     count, width = prod(shape), beats.shape[1]
-    frames = len(beats) // (-(-count // width) if width < count else 1)
-    return beats.reshape(frames, -1)[:, :count].reshape(frames, *shape)
+    each = -(-count // width) if width < count else 1
+    frames = len(beats) // each
+    return beats.reshape(frames, each * width)[:, :count].reshape(frames, *shape)
 
 
 def decode_edge(value: SSAValue, raw: Array) -> NDArray[np.float32]:

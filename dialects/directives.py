@@ -220,7 +220,7 @@ def _verify_layout(
         return
     layout = Elements.parse(text.data)
     shape, flows = of.get_shape(), function is not None and is_dataflow(function)
-    if shape[-1:] != (len(layout),) or len(shape) > 1 + flows:
+    if shape[-1:] != (len(layout),) or len(shape) > 1 + flows or 1 in shape[:-1]:
         raise FastmlError(f"layout '{layout}' has {len(layout)} elements, not {of}", op)
     element_type = of.get_element_type()
     width = max(layout.container[0], 1)

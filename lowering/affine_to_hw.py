@@ -3,7 +3,8 @@
 Every function becomes one ``hw.module``. The top function of a static program becomes the
 design: its inputs arrive together with their valid bits, and its outputs appear
 ``fastml.latency`` cycles later with theirs. Functions of static time are lowered by
-:mod:`fastml.lowering.static_to_hw`.
+:mod:`fastml.lowering.static_to_hw`, networks of processes by
+:mod:`fastml.lowering.dataflow_to_hw`.
 """
 
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from xdsl.passes import ModulePass
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
 from fastml.lowering.check_schedule import ModuleSchedule, check_schedule
+from fastml.lowering.dataflow_to_hw import Design, lower_dataflow
 from fastml.lowering.hw_builder import Netlist, Wire
 from fastml.lowering.hw_materialise import Output, materialise
 from fastml.lowering.loops_to_hw import LoopLowering, unused
@@ -46,19 +48,28 @@ class AffineToHw(ModulePass):
 def lower_module(module: ModuleOp) -> None:
     """Check the schedule of ``module`` and replace its functions by hardware modules."""
     schedule = check_schedule(module)
+    if schedule.dataflow is None:
+        design = _lower_static(schedule)
+    else:
+        design = lower_dataflow(schedule.dataflow)
+    for op in list(module.ops):
+        if isinstance(op, FuncOp | memref.GlobalOp):
+            op.detach()
+            op.erase(safe_erase=False)
+    module.body.block.add_ops(design.modules)
+    module.attributes[directives.TAPS] = design.taps
+
+
+def _lower_static(schedule: ModuleSchedule) -> Design:
+    """Lower a program whose cycles are all known."""
     functions = Functions(schedule.functions)
     for facts in schedule.functions.values():
         if facts is not schedule.top:
             functions.lower(facts)
     design = _Top(schedule, functions)
     functions.add(design.module(), schedule.top)
-    for op in list(module.ops):
-        if isinstance(op, FuncOp | memref.GlobalOp):
-            op.detach()
-            op.erase(safe_erase=False)
-    module.body.block.add_ops(functions.modules.values())
     taps = {name: tap.attribute() for name, tap in design.taps.items()}
-    module.attributes[directives.TAPS] = DictionaryAttr(taps)
+    return Design(list(functions.modules.values()), DictionaryAttr(taps))
 
 
 class _Top(TimedBody):

@@ -1,16 +1,15 @@
 """Prove the schedule of a dataflow: of each process on its own, from its firing.
 
-What happens between processes needs no proof of cycles: FIFOs and credits take care of it. A
-process is a static design, or a loop over phases (:mod:`fastml.lowering.phase_schedule`).
+What happens between processes needs no proof: FIFOs and credits take care of it, and only how
+fast the network is depends on their depths (:mod:`fastml.dialects.token_flow`). A process is a
+static design, or a loop over phases (:mod:`fastml.lowering.phase_schedule`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from xdsl.dialects.func import FuncOp
 
-from fastml.dialects import directives, token_flow
 from fastml.dialects.affine_processes import Dataflow, Process
 from fastml.lowering.check_functions import Arrival, FunctionChecker
 from fastml.lowering.phase_schedule import PhaseSchedule, check_phases
@@ -38,7 +37,7 @@ class DataflowSchedule:
 
 
 def check_dataflow(flow: Dataflow, functions: Mapping[str, FuncOp]) -> DataflowSchedule:
-    """Check every process of ``flow``, and what it says of its own time."""
+    """Check every process of ``flow``."""
     looped = {function for function in functions.values() if has_loops(function)}
     checked = dict[FuncOp, FunctionSchedule]()
     processes = dict[FuncOp, ProcessSchedule]()
@@ -47,7 +46,6 @@ def check_dataflow(flow: Dataflow, functions: Mapping[str, FuncOp]) -> DataflowS
             checker = FunctionChecker(functions, looped, process.interval, checked)
             processes[process.function] = _check_process(process, checker)
     own = {function: facts for function, facts in checked.items() if function not in processes}
-    _check_time(flow)
     return DataflowSchedule(flow, processes, own)
 
 
@@ -69,22 +67,3 @@ def _check_process(process: Process, checker: FunctionChecker) -> ProcessSchedul
                     process.function,
                 )
     return ProcessSchedule(process, facts, None)
-
-
-FRAMES = 3
-"""Frames that are followed to check the latency, which is that of the first."""
-
-
-def _check_time(flow: Dataflow) -> None:
-    """Compare the latency that the design states with that of its network."""
-    stated = directives.integer(flow.top.attributes, directives.LATENCY)
-    inputs = [argument for argument in flow.arguments if not argument.output]
-    waits = {argument.port: np.zeros(FRAMES * argument.beats, np.int64) for argument in inputs}
-    times = token_flow.simulate(flow.network(), waits, at=flow.top)
-    outputs = [argument for argument in flow.arguments if argument.output]
-    latency = max((int(times.taken[o.port][o.beats - 1]) for o in outputs), default=0)
-    if stated != latency:
-        raise illegal(
-            f"latency is {stated}, but the last beat of the first frame leaves in cycle {latency}",
-            flow.top,
-        )

@@ -43,6 +43,7 @@ class Kind(Enum):
     READ = auto()  # word of a memory
     INSTANCE = auto()
     RESULT = auto()
+    FORWARD = auto()  # an instance's input whose driver comes later
     NAMED = auto()
 
 
@@ -158,7 +159,7 @@ class Netlist:
         self._shared: dict[Hashable, Wire] = {}
         self._count = 0
         self.next_of: dict[Wire, Wire] = {}
-        """Next value of each state register."""
+        """Next value of each state register, driver of each forward wire."""
         self.writes_of: dict[Wire, list[Write]] = {}
         """Write ports of each memory."""
         self.hints: dict[Wire, str] = {}
@@ -204,6 +205,17 @@ class Netlist:
             self._new(Kind.RESULT, width, (place,), index)
             for index, (_, width) in enumerate(instance.outputs)
         ]
+
+    def forward(self, width: int) -> Wire:
+        """Return an input for an instance, that :meth:`drive` will drive."""
+        return self._new(Kind.FORWARD, width, (), self._count)
+
+    def drive(self, forward: Wire, wire: Wire) -> None:
+        """Connect a wire that was asked for before there was a driver."""
+        assert forward.kind is Kind.FORWARD
+        assert forward not in self.next_of
+        assert forward.width == wire.width
+        self.next_of[forward] = wire
 
     # Wiring
 

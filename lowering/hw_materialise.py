@@ -74,7 +74,7 @@ def live_wires(netlist: Netlist, roots: Sequence[Wire]) -> list[Wire]:
     while stack:
         wire = stack.pop()
         needed = wire.operands
-        if wire.kind is Kind.STATE:
+        if wire.kind in (Kind.STATE, Kind.FORWARD):
             needed = (netlist.next_of[wire],)
         elif wire.kind is Kind.MEMORY:
             ports = netlist.writes_of[wire]
@@ -119,7 +119,8 @@ class _Materialiser:
         self.clock: SSAValue | None = None
         self.reset: SSAValue | None = None
         self.constants: dict[tuple[int, int], SSAValue] = {}
-        self.late: list[tuple[Operation, Wire]] = []
+        self.late: list[tuple[Operation, int, Wire]] = []
+        """Operands that do not exist yet: by operation and number."""
         self.special: dict[Kind, Callable[[Wire], SSAValue]] = {
             Kind.CONSTANT: lambda wire: self.constant(wire.value or 0, wire.width),
             Kind.ELEMENT: self.extract,
@@ -212,7 +213,7 @@ class _Materialiser:
         assert isinstance(op, Operation)
         if init.name is not None:
             op.attributes[NAME_HINT] = StringAttr(init.name)
-        self.late.append((op, self.netlist.next_of[wire]))
+        self.late.append((op, 0, self.netlist.next_of[wire]))
         return result
 
     def _register(self, wire: Wire, value: SSAValue, reset: int | None) -> SSAValue:
@@ -277,9 +278,14 @@ class _Materialiser:
         assert isinstance(place, Instance)
         clocks = {CLOCK: self.clock, RESET: self.reset}
         data = iter(wire.operands)
-        operands = list[SSAValue]()
+        operands, late = list[SSAValue](), list[tuple[int, Wire]]()
         for name in place.inputs:
-            value = clocks[name] if name in clocks else self.values[next(data)]
+            value = clocks[name] if name in clocks else None
+            if name not in clocks:
+                driver = next(data)
+                if driver.kind is Kind.FORWARD:  # the clock stands in, as for states
+                    late.append((len(operands), self.netlist.next_of[driver]))
+                value = self.values.get(driver, self.clock)
             assert value is not None
             operands.append(value)
         op = hw.InstanceOp.create(
@@ -292,6 +298,7 @@ class _Materialiser:
                 "resultNames": ArrayAttr([StringAttr(name) for name, _ in place.outputs]),
             },
         )
+        self.late += [(op, number, driver) for number, driver in late]
         op.location = wire.location
         self.block.add_op(op)
         return op.results
@@ -338,10 +345,10 @@ def materialise(
     for wire in inputs:
         values[wire] = add_input(str(wire.payload), state.type_of(wire.width))
     for wire in live:
-        if wire.kind is not Kind.INPUT:
+        if wire.kind not in (Kind.INPUT, Kind.FORWARD):
             state.emit(wire)
-    for op, wire in state.late:
-        op.operands[0] = values[wire]
+    for op, number, wire in state.late:
+        op.operands[number] = values[wire]
     for wire in live:
         if wire.kind is Kind.MEMORY:
             state.writes(wire)

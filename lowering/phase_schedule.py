@@ -48,6 +48,8 @@ class PhaseIndices:
 
     def __init__(self, loop: affine.ForOp, phases: int):
         self.phases = phases
+        self.active: dict[Operation, NDArray[np.bool_]] = {}
+        """Phases in which an operation executes, where that is not all."""
         self._of: dict[SSAValue, Numbers] = {loop.body.block.args[0]: np.arange(phases)}
 
     def of(self, value: SSAValue, user: Operation) -> Numbers:
@@ -77,30 +79,58 @@ class PhaseIndices:
         self, affine_map: AffineMap, operands: Sequence[SSAValue], op: Operation
     ) -> list[Numbers]:
         """Return the results of an affine map."""
-        values = [self.of(operand, op) for operand in operands]
+        return [
+            self.expression(result, operands, affine_map.num_dims, op)
+            for result in affine_map.results
+        ]
 
-        def visit(expression: AffineExpr) -> Numbers:
-            match expression:
-                case AffineConstantExpr(value=number):
-                    return np.array(number)
-                case AffineDimExpr(position=position):
-                    return values[position]
-                case AffineSymExpr(position=position):
-                    return values[affine_map.num_dims + position]
-                case AffineBinaryOpExpr(kind=kind, lhs=lhs, rhs=rhs):
-                    return _binary(kind, visit(lhs), visit(rhs), op)
+    def expression(
+        self, expression: AffineExpr, operands: Sequence[SSAValue], dims: int, op: Operation
+    ) -> Numbers:
+        """Return an affine expression in every phase."""
+        match expression:
+            case AffineConstantExpr(value=number):
+                found = np.array(number)
+            case AffineDimExpr(position=position):
+                found = self.of(operands[position], op)
+            case AffineSymExpr(position=position):
+                found = self.of(operands[dims + position], op)
+            case AffineBinaryOpExpr(kind=kind, lhs=lhs, rhs=rhs):
+                left, right = (self.expression(e, operands, dims, op) for e in (lhs, rhs))
+                found = _binary(kind, left, right, op)
+            case _:
+                raise FastmlError(f"index '{expression}' is not supported", op)
+        return np.broadcast_to(found, self.phases)
+
+    def holds(self, op: affine.IfOp) -> NDArray[np.bool_]:
+        """Return in which phases a condition holds."""
+        condition = op.condition.data
+        holds = np.ones(self.phases, np.bool_)
+        for constraint in condition.constraints:
+            difference = constraint.lhs - constraint.rhs
+            value = self.expression(difference, op.args, condition.num_dims, op)
+            match constraint.kind.value:
+                case ">=":
+                    holds &= value >= 0
+                case "==":
+                    holds &= value == 0
                 case _:
-                    raise FastmlError(f"index '{expression}' is not supported", op)
-
-        return [np.broadcast_to(visit(result), self.phases) for result in affine_map.results]
+                    holds &= value <= 0
+        return holds
 
     def position(self, op: Operation) -> list[Numbers]:
-        """Return the indices of a load or store, each inside of its memref."""
+        """Return the indices of a load or store, each inside of its memref.
+
+        In phases in which it does not execute they are those of one in which it does.
+        """
         of, indices = access_operands(op)
         if isinstance(op, affine.LoadOp | affine.StoreOp):
             found = self.evaluate(op.map.data, indices, op)
         else:
             found = [self.of(index, op) for index in indices]
+        active = self.active.get(op)
+        if active is not None:
+            found = [np.where(active, index, index[active][0]) for index in found]
         for size, index in zip(_shape(of), found, strict=True):
             low, high = int(index.min()), int(index.max())
             if low < 0 or high >= size:
@@ -136,7 +166,7 @@ def _binary(kind: AffineBinaryOpKind, a: Numbers, b: Numbers, op: Operation) -> 
             return -(-a // b)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PhaseStore:
     """One store to an output, over all phases in which it executes."""
 
@@ -162,14 +192,6 @@ class PhaseSchedule:
     )
     """Of each output."""
 
-    @property
-    def body(self) -> list[Operation]:
-        """The operations of the function, those of the loop in its place."""
-        found = list[Operation]()
-        for op in self.process.function.body.block.ops:
-            found += self.loop.body.block.ops if op is self.loop else [op]
-        return found
-
 
 def check_phases(process: Process, checker: FunctionChecker) -> PhaseSchedule:
     """Check a process that is a loop over phases."""
@@ -192,6 +214,8 @@ class _PhaseChecker(StraightLine):
         self.indices = schedule.indices
         self.arguments = {a.value: a for a in schedule.process.arguments}
         self.after = False
+        self.active: NDArray[np.bool_] | None = None
+        self.handlers = {**self.handlers, affine.IfOp: self.branch}
 
     def run(self) -> None:
         """Check all operations."""
@@ -227,6 +251,22 @@ class _PhaseChecker(StraightLine):
             self.cycles[result] = cycle
             there = max(cycle + 1 - self.facts.ii, 0)
             self.carried(argument, there)
+
+    def branch(self, op: Operation) -> None:
+        """Check what is executed in some phases only."""
+        assert isinstance(op, affine.IfOp)
+        if op.results or any(block.ops for block in op.else_region.blocks):
+            raise illegal("a condition on phases has neither results nor an else", op)
+        before = self.active
+        holds = self.indices.holds(op)
+        self.active = holds if before is None else holds & before
+        if not self.active.any():
+            raise illegal("a condition on phases never holds", op)
+        for inner in op.then_region.block.ops:
+            if not isinstance(inner, affine.YieldOp):
+                self.indices.active[inner] = self.active
+                self.visit(inner)
+        self.active = before
 
     def carried(self, argument: SSAValue, there: int) -> None:
         """Check that nothing uses what the phase before hands on before it is there."""
@@ -270,7 +310,8 @@ class _PhaseChecker(StraightLine):
             raise illegal(f"reads output '{argument.name}'", op)
         if self.after:
             raise illegal(f"reads '{argument.name}', which has been popped", op)
-        self.check_beat(op, argument, np.arange(self.indices.phases))
+        every = np.ones(self.indices.phases, np.bool_)
+        self.check_beat(op, argument, np.flatnonzero(self.indices.active.get(op, every)))
         self.cycles[op.results[0]] = self.start(op, 0)
 
     def store(self, op: Operation) -> None:
@@ -278,11 +319,15 @@ class _PhaseChecker(StraightLine):
         value, target = op.operands[:2]
         argument = self.arguments.get(target)
         if argument is None:
+            if self.active is not None:
+                raise illegal("an array of a phase is stored in some phases only", op)
             super().store(op)
             return
         if not argument.output:
             raise illegal(f"stores to input '{argument.name}'", op)
         phases = np.arange(self.indices.phases - 1 if self.after else 0, self.indices.phases)
+        if self.active is not None:
+            phases = np.flatnonzero(self.active)
         self.check_beat(op, argument, phases)
         cycle = max(self.start(op, self.cycles.get(value, ANYTIME)), 0)
         elements = self.indices.position(op)[-1][phases]

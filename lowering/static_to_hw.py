@@ -18,10 +18,11 @@ from xdsl.dialects.builtin import (
     i64,
 )
 from xdsl.dialects.func import CallOp, FuncOp, ReturnOp
-from xdsl.ir import Attribute, Operation, SSAValue
+from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
+from fastml.dialects.elements import Elements
 from fastml.lowering.arith_to_comb import build_arith, width_of_type
 from fastml.lowering.constants import constant_words
 from fastml.lowering.hw_builder import Instance, Netlist, Wire
@@ -162,12 +163,16 @@ class Body:
     def run(self) -> None:
         """Lower every operation, in order."""
         for op in self.facts.function.body.block.ops:
-            self.netlist.location = op.location
-            handler = self.handlers.get(type(op))
-            if handler is not None:
-                handler(op)
-            elif not isinstance(op.results[0].type, IndexType):
-                self.compute(op)
+            self.visit(op)
+
+    def visit(self, op: Operation) -> None:
+        """Lower one operation."""
+        self.netlist.location = op.location
+        handler = self.handlers.get(type(op))
+        if handler is not None:
+            handler(op)
+        elif not isinstance(op.results[0].type, IndexType):
+            self.compute(op)
 
     def compute(self, op: Operation) -> None:
         """Lower arithmetic."""
@@ -276,21 +281,26 @@ class Body:
 class Tap:
     """Where and when an edge can be watched."""
 
-    edge: Edge
+    elements: Elements
     signal: str
     cycles: tuple[int, ...]
     """Cycle of each element, since the frame came or the process fired."""
 
-    def attribute(self, **more: Attribute) -> DictionaryAttr:
-        """Return the tap as hardware carries it."""
-        return DictionaryAttr(
-            {
-                "signal": StringAttr(self.signal if self.edge.elements.total_width else ""),
-                "elements": StringAttr(str(self.edge.elements)),
-                "cycles": DenseArrayBase.from_list(i64, self.cycles),
-                **more,
-            }
-        )
+    def attribute(self, fire: str | None = None, instance: str | None = None) -> DictionaryAttr:
+        """Return the tap as hardware carries it; ``fire`` is set when its process fires.
+
+        Both signals are in ``instance``, if there is one.
+        """
+        path = "" if instance is None else f"{instance}."
+        signal = f"{path}{self.signal}" if self.elements.total_width else ""
+        facts: dict[str, Attribute] = {
+            "signal": StringAttr(signal),
+            "elements": StringAttr(str(self.elements)),
+            "cycles": DenseArrayBase.from_list(i64, self.cycles),
+        }
+        if fire is not None:
+            facts["fire"] = StringAttr(f"{path}{fire}")
+        return DictionaryAttr(facts)
 
 
 class TimedBody(Body):
@@ -306,7 +316,7 @@ class TimedBody(Body):
         """Record where and when an edge can be watched."""
         name = directives.text(edge.attributes, directives.NAME)
         if name is not None:
-            self.taps[name] = Tap(edge, signal, tuple(max(cycle, 0) for cycle in cycles))
+            self.taps[name] = Tap(edge.elements, signal, tuple(max(cycle, 0) for cycle in cycles))
 
     def keep(self, beat: Wire, name: str) -> Wire:
         """Name a beat so that it exists whether or not anything uses it."""
@@ -328,7 +338,8 @@ class TimedBody(Body):
         """Watch the edges that the function fills element by element."""
         for value, edge in self.edges.items():
             name = directives.text(edge.attributes, directives.NAME)
-            if name not in self.taps and value in self.memories and not edge.output:
+            inside = value in self.memories and not isinstance(value, BlockArgument)
+            if name not in self.taps and inside:
                 self.watch(value, self.beat(value))
 
     def valid_at(self, cycle: int) -> Wire:

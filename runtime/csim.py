@@ -269,7 +269,7 @@ def _compile(
         for source, target in zip(sources, targets, strict=True)
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        used = list(pool.map(lambda command: _command(command, work), commands))
+        used = list(pool.map(_command, commands, [work] * len(commands)))
     used.append(_command([compiler, "-shared", *options, *targets, "-o", "design.so"], work))
     return BuildCost(
         sum(u.ru_utime + u.ru_stime for u in used),

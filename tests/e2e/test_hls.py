@@ -22,6 +22,7 @@ from fastml.compiler.support.diagnostics import FastmlError
 from fastml.runtime.csim import CompiledDesign, CppDesign, build_library, find_headers
 
 LEVELS = ("fastml", "affine", "hw", "csim")
+DOMAIN = "qonnx.custom_op.general"
 QUICK = ("-O0", "-fno-exceptions", "-Werror")
 SANITISED = (
     "-O0 -Wall -Wextra -Werror -fsanitize=undefined,address -fno-sanitize-recover=all "
@@ -147,10 +148,12 @@ def dense_model(weights: Array, path: Path, name: str = "x") -> Path:
     """Write a model of one dense layer of integers of 6 bits."""
     rows, columns = weights.shape
     given = {"w": weights, "one": np.array(1), "zero": np.array(0), "bits": np.array(6)}
-    more = {"domain": "qonnx.custom_op.general", "signed": 1, "narrow": 0}
+    quantiser = helper.make_node(
+        "Quant", [*given], ["quantised"], domain=DOMAIN, signed=1, narrow=0, rounding_mode="ROUND"
+    )
     graph = helper.make_graph(
         [
-            helper.make_node("Quant", [*given], ["quantised"], rounding_mode="ROUND", **more),
+            quantiser,
             helper.make_node("MatMul", [name, "quantised"], [f"{name}'s sum"]),
         ],
         "dense",
@@ -158,7 +161,7 @@ def dense_model(weights: Array, path: Path, name: str = "x") -> Path:
         [helper.make_tensor_value_info(f"{name}'s sum", TensorProto.FLOAT, ["N", columns])],
         [numpy_helper.from_array(a.astype(np.float32), n) for n, a in given.items()],
     )
-    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(more["domain"], 1)]
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
     return write_model(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
 
 

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastml.compiler.area import Area, estimate_area
+from fastml.compiler.flow_report import describe_flow
 from fastml.dialects.qflow import AdderGraphAttr, CombineOp, DenseOp, GraphOp, StageOp, channel_of
 from fastml.dialects.qflow_cycles import cycles_of
 from fastml.runtime.clocked_levels import HardwareLevel
@@ -27,6 +30,7 @@ def build_report(design: "Design", *, area: bool = True) -> dict[str, Any]:
         "clock_ns": design.options.clock_ns,
         "area": figures,
         "layers": describe_layers(graph),
+        **describe_flow(graph),
     }
 
 
@@ -56,11 +60,18 @@ def _layer(stage: StageOp) -> dict[str, Any]:
         "widths": str(stage.channel.elements),
         "adders": adders,
         "depth": depth,
-        "start_cycle": min((int(cycles_of(s).min(initial=0)) for s in stage.sources), default=0)
-        if scheduled
-        else None,
+        "start_cycle": _first_cycle(stage) if scheduled else None,
         "end_cycle": int(cycles_of(stage.result).max(initial=0)) if scheduled else None,
     }
+
+
+def _first_cycle(stage: StageOp) -> int:
+    """Return the cycle of the first element that comes in, constants apart."""
+    cycles = [
+        cycles_of(source)[np.array(channel_of(source).elements.widths) > 0]
+        for source in stage.sources
+    ]
+    return min((int(found.min()) for found in cycles if len(found)), default=0)
 
 
 def adder_depth(graph: AdderGraphAttr, inputs: int) -> int:

@@ -12,6 +12,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.compiler.support.names import legalise
+from fastml.dialects.token_flow import FifoRecord
 from fastml.runtime.bits import Packer, Words, pack_rows, word_count
 from fastml.runtime.clocked import RESET, RESET_CYCLES, drive
 from fastml.runtime.clocked_levels import SLACK, Pinout, Port
@@ -138,6 +140,8 @@ def predict(pinout: Pinout, stimulus: Stimulus, trace: Trace) -> tuple[dict[str,
         if width := sum(tap.widths):
             wire = wires.setdefault(tap.wire, Wire(width))
             _say_elements(wire, tap.widths, trace.taps[name], origin)
+    for record in trace.fifos.values():
+        _say_levels(wires, record, origin, cycles)
     return wires, cycles
 
 
@@ -149,6 +153,16 @@ def _transfer(wires: dict[str, Wire], port: Port, when: NDArray[np.int64], beats
     if width := port.elements.total_width:
         bits = pack_rows(beats, port.elements.widths)
         wires.setdefault(port.port, Wire(width)).say(when, bits)
+
+
+def _say_levels(wires: dict[str, Wire], fifo: FifoRecord, origin: int, cycles: int) -> None:
+    """Say how many beats a FIFO holds, and how many slots of it are taken."""
+    later = np.arange(RESET_CYCLES, cycles)
+    levels = {"count": fifo.held_at(later - origin), "used": fifo.used_at(later - origin)}
+    for name, level in levels.items():
+        most = int(level.max(initial=0)) if fifo.depth is None else fifo.depth
+        wire = wires[f"{legalise(fifo.name)}.{name}"] = Wire(max(most.bit_length(), 1))
+        wire.say(later, level.astype(np.uint32)[:, None])
 
 
 def _say_elements(wire: Wire, widths: Sequence[int], signal: Signal, origin: int) -> None:
@@ -169,7 +183,7 @@ def _write(file: IO[str], pinout: Pinout, wires: Mapping[str, Wire], cycles: int
     with WaveWriter(file) as waves:
         waves.clock([(pinout.top, CLOCK)])
         for name, wire in wires.items():
-            waves.declare([(pinout.top, name)], wire.width)
+            waves.declare([(pinout.top, *name.split("."))], wire.width)
         for start in range(0, cycles, CHUNK):
             count = min(CHUNK, cycles - start)
             shown = [wire.show(start, count) for wire in wires.values()]

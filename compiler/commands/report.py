@@ -10,11 +10,18 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Describe the command line."""
     parser.add_argument("project", metavar="DIR", type=Path, help="a folder made by compile")
     parser.add_argument("--json", action="store_true", help="print report.json")
+    parser.add_argument("--svg", metavar="FILE", type=Path, help="draw the timeline of stages")
 
 
 def run(args: Namespace) -> int:
     """Print the report of a project."""
+    from fastml.compiler.timeline import draw_svg, draw_text
+
     report = _read(args.project)
+    if args.svg is not None:
+        from fastml.compiler.tensors import write_atomically
+
+        write_atomically(args.svg, draw_svg(report).encode())
     if args.json:
         print(json.dumps(report, indent=1))
         return 0
@@ -35,6 +42,8 @@ def run(args: Namespace) -> int:
     columns = ("name", "kind", "elements", "adders", "depth", "start_cycle", "end_cycle", "widths")
     rows = [tuple(_short(layer[column]) for column in columns) for layer in report["layers"]]
     print_table([column.replace("_", " ") for column in columns], rows)
+    for line in draw_text(report):
+        print(line)
     return 0
 
 

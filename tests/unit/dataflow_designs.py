@@ -544,7 +544,7 @@ def _plus_first() -> Design:
     store = "affine.store %0, %{}[%k, 0] : memref<4x1xi8>\n"
     ways = [_argument(name, "4x1xi8", "s8", "out") for name in "ab"]
     text += _function(
-        "fork", [port, *ways], 4, 0, loop(load + store.format("a") + store.format("b"))
+        "both", [port, *ways], 4, 0, loop(load + store.format("a") + store.format("b"))
     )
     whole = _argument("f", "4xi8", "4 x s8", "out")
     text += _function(

@@ -11,7 +11,15 @@ from xdsl.ir import SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.channel import channel_of
-from fastml.dialects.qflow import CombineOp, DenseOp, GraphOp, RearrangeOp, RescaleOp, StageOp
+from fastml.dialects.qflow import (
+    CombineOp,
+    DenseOp,
+    FoldedAttr,
+    GraphOp,
+    RearrangeOp,
+    RescaleOp,
+    StageOp,
+)
 
 Cycles = NDArray[np.int64]
 
@@ -26,6 +34,11 @@ def cycles_of(value: SSAValue) -> Cycles:
     return np.asarray(owner.cycles.integers, np.int64)
 
 
+def start_of(stage: StageOp) -> int:
+    """Return the cycle in which a folded stage starts: when all its inputs are there."""
+    return max((int(cycles_of(source).max(initial=0)) for source in stage.sources), default=0)
+
+
 def check_cycles(graph: GraphOp) -> None:
     """Raise ``FML-SCHEDULE`` naming an edge whose cycles cannot be; constants have none.
 
@@ -33,6 +46,9 @@ def check_cycles(graph: GraphOp) -> None:
     ``FML-NO-SCHEDULE`` where a stage has no cycles.
     """
     for stage in graph.stages:
+        if isinstance(stage.architecture, FoldedAttr):
+            _check_folded(stage, stage.architecture)
+            continue
         ready = [cycles_of(source) for source in stage.sources]
         own = cycles_of(stage.result)
         if isinstance(stage, DenseOp | CombineOp):
@@ -48,7 +64,34 @@ def check_cycles(graph: GraphOp) -> None:
             raise _illegal(stage, "is ready before its operands")
         if np.any((own > made) & wired & ~constant):
             raise _illegal(stage, "is ready later than it is made")
+    _check_interval(graph)
     _check_latency(graph)
+
+
+def _check_folded(stage: StageOp, architecture: FoldedAttr) -> None:
+    """The whole beat of a folded stage is there when its latency has passed."""
+    if not architecture.scheduled:
+        raise FastmlError("the folded stage has no schedule", stage, code="FML-NO-SCHEDULE")
+    ready = start_of(stage) + architecture.latency.data
+    own = cycles_of(stage.result)
+    if np.any(own < ready):
+        raise _illegal(stage, "is ready before its folds are done")
+    if np.any(own > ready):
+        raise _illegal(stage, "is ready later than it is made")
+
+
+def _check_interval(graph: GraphOp) -> None:
+    """A folded stage takes a frame every ``reuse`` cycles, and not sooner."""
+    for stage in graph.stages:
+        if graph.ii is not None and isinstance(stage.architecture, FoldedAttr):
+            reuse = stage.architecture.reuse.data
+            if reuse > graph.ii.data:
+                raise FastmlError(
+                    f"frames come every {graph.ii.data} cycles, but edge '{stage.edge.data}' "
+                    f"is folded {reuse} times",
+                    stage,
+                    code="FML-SCHEDULE",
+                )
 
 
 def _illegal(stage: StageOp, problem: str) -> FastmlError:

@@ -4,25 +4,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from xdsl.dialects.builtin import IntAttr, StringAttr
+from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Attribute, ParametrizedAttribute, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
     ParsePropInAttrDict,
     irdl_attr_definition,
     opt_prop_def,
-    param_def,
     prop_def,
     result_def,
     traits_def,
 )
-from xdsl.parser import AttrParser
-from xdsl.printer import Printer
 from xdsl.traits import Pure
 from xdsl.utils.exceptions import VerifyException
 
 from fastml.dialects.array import ArrayAttr, Integers
 from fastml.dialects.channel import ChannelType, channel_of
+from fastml.dialects.qflow_folded import FoldedAttr
 
 
 @irdl_attr_definition
@@ -30,31 +28,6 @@ class ParallelAttr(ParametrizedAttribute):
     """Architecture: fully unrolled, a beat every cycle."""
 
     name = "qflow.parallel"
-
-
-@irdl_attr_definition
-class FoldedAttr(ParametrizedAttribute):
-    """Architecture: each multiplier is used ``reuse`` times, a beat every ``reuse`` cycles."""
-
-    name = "qflow.folded"
-
-    reuse: IntAttr = param_def(converter=IntAttr.get)
-
-    @classmethod
-    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
-        """Parse ``<12>``."""
-        with parser.in_angle_brackets():
-            return (IntAttr(parser.parse_integer(allow_boolean=False)),)
-
-    def print_parameters(self, printer: Printer) -> None:
-        """Print ``<12>``."""
-        with printer.in_angle_brackets():
-            printer.print_string(str(self.reuse.data))
-
-    def verify(self) -> None:
-        """Check the reuse factor."""
-        if self.reuse.data < 1:
-            raise VerifyException(f"reuse factor must be >= 1, got {self.reuse.data}")
 
 
 def require(condition: object, message: str) -> None:

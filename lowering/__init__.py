@@ -8,6 +8,7 @@ PASSES = {
     for name, target in {
         "infer-grids": "infer_grids:InferGrids",
         "fastml-to-qflow": "fastml_to_qflow:FastmlToQflow",
+        "qflow-fold": "qflow_fold:QflowFold",
         "qflow-solve": "qflow_solve:QflowSolve",
         "qflow-stream": "qflow_stream:QflowStream",
         "qflow-schedule": "qflow_schedule:QflowSchedule",

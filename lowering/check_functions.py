@@ -196,7 +196,7 @@ class StraightLine:
                 if 0 <= index < memref_type.get_shape()[0]:
                     return index
         address = self.facts.indices.address(op)
-        assert not address.factors
+        assert not address.varies
         return address.constant
 
     def edge(self, value: SSAValue, op: Operation) -> Edge:

@@ -19,7 +19,12 @@ from xdsl.ir.affine import AffineConstantExpr
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
-from fastml.lowering.index_expressions import IndexExpressions, Linear, Loop
+from fastml.lowering.index_expressions import (
+    IndexExpressions,
+    Linear,
+    Loop,
+    is_constant_load,
+)
 from fastml.lowering.schedule_facts import (
     ANYTIME,
     Edge,
@@ -61,6 +66,9 @@ class _Access:
 
     def evaluate(self, linear: Linear) -> Cycles:
         """Return the value of an index in every instance."""
+        if linear.table is not None:
+            words = np.array(linear.table.words, np.int64)
+            return words[self.evaluate(linear.table.at)] + linear.constant
         return self.spread(linear.constant, [linear.factors.get(loop, 0) for loop in self.loops])
 
     def spread(self, first: int, factors: list[int]) -> Cycles:
@@ -117,6 +125,8 @@ class _LoopChecker:
         if isinstance(result.type, IndexType):
             if scheduled:
                 raise illegal("an index is there at any time: it has no start", op)
+            if is_constant_load(op.operands[0]):  # read in a cycle of its own
+                self.facts.cycles[result] = self.facts.cycles[op.operands[0]]
             return
         constant = all(
             not isinstance(operand.type, IndexType)

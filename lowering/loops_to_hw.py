@@ -7,7 +7,8 @@ of its own while the inner ones run. The input beat is held from its cycle on un
 one; elements of outputs and of local memories are registers that a store enables.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 
 from xdsl.dialects import affine, arith, hw, memref
@@ -17,11 +18,10 @@ from xdsl.ir import Block, Operation, SSAValue
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.elements import width_of
 from fastml.lowering.arith_to_comb import PREDICATES, build_arith, width_of_type
-from fastml.lowering.constants import constant_words
 from fastml.lowering.hw_builder import Netlist, Wire, index_width, signed
 from fastml.lowering.hw_hints import name_elements
 from fastml.lowering.hw_materialise import Output, materialise
-from fastml.lowering.index_expressions import Linear, Loop
+from fastml.lowering.index_expressions import Linear, Loop, Table, reachable
 from fastml.lowering.loop_control import (
     Control,
     build_control,
@@ -177,6 +177,8 @@ class LoopLowering:
 
     def index_at(self, linear: Linear, width: int, scope: _Scope, time: int) -> Wire:
         """Return an index modulo ``2**width`` in cycle ``time`` of ``scope``'s iteration."""
+        if linear.table is not None:
+            return self.looked_up(linear.table, linear.constant, width, scope, time)
         netlist, offset = self.netlist, linear.constant
         total: Wire | None = None
         for term in terms_of(linear, self.controls):
@@ -186,6 +188,13 @@ class LoopLowering:
             wire = self.flag_at(wire, fastest, last + time)
             total, offset = wire if total is None else netlist.add(total, wire), 0
         return netlist.constant(offset, width) if total is None else total
+
+    def looked_up(self, table: Table, constant: int, width: int, scope: _Scope, time: int) -> Wire:
+        """Return an index from a constant memory, which is read when the program says."""
+        words = [word + constant for word in table.words]
+        read = self.facts.cycles[table.word] if self.values[table.word][1] is scope else time
+        index = self.index_at(table.at, index_width(len(words)), scope, read)
+        return self.netlist.delay(self.netlist.lookup(words, index, width), time - read)
 
     def value_at(self, value: SSAValue, scope: _Scope, time: int) -> Wire:
         """Return ``value`` in cycle ``time`` of ``scope``'s iteration."""
@@ -292,15 +301,16 @@ class LoopLowering:
         memory = self.memories[source]
         elements = memory.registers
         layout = memory.edge.elements
-        if not address.factors:
+        if not address.varies:
             at = address.constant
             return self.netlist.extend(elements[at], width, sign=layout.signed[at])
         stored, sign = layout.container
         if stored == 0:
             return self.netlist.constant(0, width)
+        places, address = candidates(address)
         wide = [
-            self.netlist.extend(wire, stored, sign=own)
-            for wire, own in zip(elements, layout.signed, strict=True)
+            self.netlist.extend(elements[place], stored, sign=layout.signed[place])
+            for place in places
         ]
         index = self.index_at(address, index_width(len(wide)), scope, time)
         return self.netlist.extend(self.netlist.select(wide, index), width, sign=sign)
@@ -308,8 +318,9 @@ class LoopLowering:
     def look_up(
         self, op: memref.GetGlobalOp, address: Linear, width: int, scope: _Scope, time: int
     ) -> Wire:
-        """Read a constant memory, no wider than its contents."""
-        words = [signed(word & ((1 << width) - 1), width) for word in constant_words(op)]
+        """Read what is reached of a constant memory, no wider than its contents."""
+        words, address = reachable(self.facts.indices.words(op), address)
+        words = [signed(word & ((1 << width) - 1), width) for word in words]
         narrow, sign = width_of(min(words), max(words))
         index = self.index_at(address, index_width(len(words)), scope, time)
         word = self.netlist.lookup(words, index, narrow)
@@ -320,14 +331,14 @@ class LoopLowering:
         memory = self.memories[op.operands[1]]
         value = self.value_at(op.operands[0], scope, time)
         pulse = self.pulse_at(scope, time)
-        width = index_width(len(memory.registers))
-        at = self.index_at(address, width, scope, time) if address.factors else None
-        low, high = address.bounds
-        for element in range(low, high + 1):
+        places, address = candidates(address)
+        width = index_width(len(places))
+        at = self.index_at(address, width, scope, time) if address.varies else None
+        for number, element in enumerate(places):
             register = memory.registers[element]
             enable = pulse
             if at is not None:
-                here = self.netlist.icmp("eq", at, self.netlist.constant(element, width))
+                here = self.netlist.icmp("eq", at, self.netlist.constant(number, width))
                 enable = self.netlist.and_(pulse, here)
             data = self.netlist.extract(value, 0, register.width)
             memory.writes[element].append((enable, data))
@@ -358,6 +369,18 @@ class LoopLowering:
         for time, anchor in inner.anchors.items():
             final = self.flag_at(control.last, loop, time)
             scope.anchors[end + time] = self.netlist.and_(anchor, final)
+
+
+def candidates(address: Linear) -> tuple[Sequence[int], Linear]:
+    """Return the places that an address can be, and which of them it is."""
+    if address.table is None:
+        low, high = address.bounds
+        return range(low, high + 1), replace(address, constant=address.constant - low)
+    table, offset = address.table, address.constant
+    places = sorted(set(table.words))
+    numbers = {place: number for number, place in enumerate(places)}
+    words = tuple(numbers[word] for word in table.words)
+    return [place + offset for place in places], Linear(0, table=replace(table, words=words))
 
 
 def _odometer(loop: Loop, facts: FunctionSchedule) -> list[Loop]:

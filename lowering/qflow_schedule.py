@@ -1,9 +1,13 @@
-"""Schedule a parallel design: which clock cycle every adder and element is in.
+"""Schedule a design: which clock cycle every adder and element is in.
 
 Registers are placed for the whole design by arrival times: an operation goes into the
 cycle of its latest operand if it still fits before the clock edge, else into the next. A
 layer is no register boundary. Values that wait for a later one are delayed by registers
 where they are used, so that joins of unequal latency are balanced by construction.
+
+A folded stage starts when all its inputs are there, and gives its whole beat when the
+latency of its plan has passed. Frames come every so many cycles as the stage that is folded
+most needs.
 """
 
 import math
@@ -25,6 +29,8 @@ from fastml.dialects.qflow import FoldedAttr, channel_of
 from fastml.lowering.adder_graphs import from_attribute
 from fastml.lowering.cmvm.graph import Graph
 from fastml.lowering.delay import TARGETS, DelayModel
+from fastml.lowering.folding import Layer
+from fastml.lowering.folding_schedule import schedule_plan
 
 _EPSILON = 1e-9
 """Times that differ by less are equal, in ns."""
@@ -62,8 +68,6 @@ class QflowSchedule(ModulePass):
         clock = self.clock_ns if self.clock_ns > 0 else 1.0
         for graph in op.walk():
             if isinstance(graph, qflow.GraphOp):
-                if any(isinstance(s.architecture, FoldedAttr) for s in graph.stages):
-                    continue  # loops are scheduled where they are made
                 Scheduler(delay, delay.slack(clock)).schedule(graph)
 
 
@@ -85,7 +89,11 @@ class Scheduler:
             count = len(channel_of(argument))
             arrivals[argument] = Arrival(np.zeros(count, np.int64), np.zeros(count))
         for stage in graph.stages:
-            arrivals[stage.result] = arrival = _settled(stage, self.stage(stage, arrivals))
+            if isinstance(stage.architecture, FoldedAttr):
+                arrival = self.folded(stage, stage.architecture, arrivals)
+            else:
+                arrival = _settled(stage, self.stage(stage, arrivals))
+            arrivals[stage.result] = arrival
             stage.cycles = ArrayAttr.get(arrival.cycle)
         self._check_clock()
         if graph.is_streaming:
@@ -93,7 +101,8 @@ class Scheduler:
         outputs = graph.outputs.values()
         last = max((int(arrivals[v].cycle.max(initial=0)) for v in outputs), default=0)
         graph.latency = IntAttr(last)
-        graph.ii = IntAttr(1)
+        folded = [s.architecture for s in graph.stages if isinstance(s.architecture, FoldedAttr)]
+        graph.ii = IntAttr(max((architecture.reuse.data for architecture in folded), default=1))
 
     def _check_clock(self) -> None:
         """Raise ``FML-TARGET``, naming what binds, if an operation is longer than a period."""
@@ -124,11 +133,38 @@ class Scheduler:
             latest = latest_of(latest, source)
         return self._after(latest, self.unit_delay(stage), stage)
 
-    def _after(self, ready: Arrival, delay: NDArray[np.float64], stage: qflow.StageOp) -> Arrival:
-        """Add an operation: in the same cycle if it fits, else in the next."""
-        longest = float(delay.max(initial=0.0))
+    def folded(
+        self, stage: qflow.StageOp, plan: FoldedAttr, arrivals: dict[SSAValue, Arrival]
+    ) -> Arrival:
+        """Schedule a folded stage: it starts when all its inputs are there."""
+        if not isinstance(stage, qflow.DenseOp):
+            raise FastmlError(
+                f"edge '{stage.edge.data}' is not a dense stage, which alone can be folded",
+                stage,
+                code="FML-OPTION",
+            )
+        if not plan.planned:
+            raise FastmlError(
+                f"edge '{stage.edge.data}' is folded, but has no plan",
+                stage,
+                code="FML-NO-SCHEDULE",
+                hint="'qflow-fold' makes one",
+            )
+        stage.architecture, longest = schedule_plan(Layer.of(stage), plan, self.delay, self.slack)
+        self._note(longest, stage)
+        start = int(arrivals[stage.input].cycle.max(initial=0))
+        count = len(stage.channel)
+        ready = np.full(count, start + stage.architecture.latency.data)
+        return Arrival(ready, np.zeros(count))
+
+    def _note(self, longest: float, stage: qflow.StageOp) -> None:
+        """Remember the longest operation of all."""
         if longest > self.longest:
             self.longest, self.binding = longest, stage
+
+    def _after(self, ready: Arrival, delay: NDArray[np.float64], stage: qflow.StageOp) -> Arrival:
+        """Add an operation: in the same cycle if it fits, else in the next."""
+        self._note(float(delay.max(initial=0.0)), stage)
         fits = ready.time + delay <= self.slack + _EPSILON
         cycle = np.where(fits, ready.cycle, ready.cycle + 1)
         return Arrival(cycle, np.where(fits, ready.time + delay, delay))

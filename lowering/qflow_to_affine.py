@@ -21,11 +21,13 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
-from fastml.compiler.support.diagnostics import FastmlError
 from fastml.compiler.support.names import Namer
 from fastml.dialects import qflow
+from fastml.dialects.directives import START
 from fastml.dialects.qflow import FoldedAttr, channel_of
-from fastml.dialects.qflow_cycles import check_cycles
+from fastml.dialects.qflow_cycles import check_cycles, start_of
+from fastml.lowering.dense_loops import build_dense_loop
+from fastml.lowering.folding import Layer
 from fastml.lowering.stage_functions import StageFunction, memref_of
 
 
@@ -57,13 +59,9 @@ class GraphLowering:
 
     def build(self) -> list[Operation]:
         """Return the top function and those of the stages."""
-        folded = [s for s in self.graph.stages if isinstance(s.architecture, FoldedAttr)]
         top_name = self.namer.unique(self.graph.sym_name.data)
         self._name_channels()
-        if folded:
-            self._check_folded(folded)
-        else:
-            check_cycles(self.graph)
+        check_cycles(self.graph)
         inputs, outputs = self.graph.inputs, self.graph.outputs
         arguments = [(v, n, "in") for n, v in inputs.items()]
         arguments += [(v, n, "out") for n, v in outputs.items()]
@@ -89,7 +87,7 @@ class GraphLowering:
         done = func.ReturnOp()
         done.location = self.graph.location
         block.add_op(done)
-        self._annotate(top, folded)
+        self._annotate(top)
         return [top, *self.functions]
 
     def _name_channels(self) -> None:
@@ -113,30 +111,7 @@ class GraphLowering:
             ports.append(self._port(name) if own in ports else own)
         return ports
 
-    def _check_folded(self, folded: list[qflow.StageOp]) -> None:
-        stage = folded[0]
-        if len(self.graph.stages) != 1 or not isinstance(stage, qflow.DenseOp):
-            raise FastmlError(
-                "a folded stage must be the only stage, and dense",
-                stage,
-                code="FML-OPTION",
-                hint="leave the architecture parallel",
-            )
-        assert isinstance(stage.architecture, FoldedAttr)
-        products = stage.matrix.integers.size
-        if stage.architecture.reuse.data != products or stage.positions != 1:
-            raise FastmlError(
-                f"the only reuse factor of a loop nest is its number of products, {products}",
-                stage,
-                code="FML-OPTION",
-            )
-
-    def _annotate(self, top: func.FuncOp, folded: list[qflow.StageOp]) -> None:
-        if folded:
-            (loop,) = [f for f in self.functions if isinstance(f, func.FuncOp)]
-            for name in ("fastml.ii", "fastml.latency"):
-                top.attributes[name] = loop.attributes[name]
-            return
+    def _annotate(self, top: func.FuncOp) -> None:
         for name, value in (("fastml.ii", self.graph.ii), ("fastml.latency", self.graph.latency)):
             if value is not None:
                 top.attributes[name] = IntegerAttr(value.data, i64)
@@ -197,18 +172,17 @@ class GraphLowering:
         block.add_op(call)
 
     def _loop(self, name: str, stage: qflow.DenseOp, sources: list[SSAValue], block: Block) -> None:
-        from fastml.lowering.dense_loops import build_dense_loop
-
-        made = build_dense_loop(
-            stage.matrix.integers,
-            stage.bias.integers,
+        architecture = stage.architecture
+        assert isinstance(architecture, FoldedAttr)
+        self.functions += build_dense_loop(
+            Layer.of(stage),
+            architecture,
             channel_of(stage.input).elements,
             stage.channel.elements,
             name,
+            stage.location,
         )
-        for op in made:
-            op.location = stage.location
-            self.functions.append(op)
         call = func.CallOp(name, [*sources, self.memories[stage.result]], [])
+        call.attributes[START] = IntegerAttr(start_of(stage), i64)
         call.location = stage.location
         block.add_op(call)

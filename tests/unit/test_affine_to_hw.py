@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xdsl.context import Context
 from xdsl.dialects import hw, seq
 from xdsl.dialects.affine import Affine
-from xdsl.dialects.builtin import Builtin, ModuleOp, UnknownLoc
+from xdsl.dialects.builtin import Builtin, IntegerAttr, ModuleOp, UnknownLoc
 from xdsl.dialects.func import Func
 from xdsl.dialects.memref import MemRef
 from xdsl.ir import Operation
@@ -19,9 +19,11 @@ from fastml.compiler.support.diagnostics import FastmlError, LocatingParser
 from fastml.dialects import hw_extra
 from fastml.dialects.directives import verify_directives
 from fastml.dialects.elements import Elements, ranges_of
+from fastml.dialects.qflow_folded import FoldedAttr
 from fastml.dialects.upstream_assembly import ARITH
 from fastml.lowering.affine_to_hw import lower_module
 from fastml.lowering.dense_loops import build_dense_loop
+from fastml.lowering.folding import Layer
 from fastml.runtime.hw import simulate as simulate_wires
 from fastml.runtime.levels import open_level
 from fastml.runtime.trace import Integers, Stimulus, Trace, back_to_back
@@ -296,6 +298,22 @@ def test_every_operation_with_every_constant(width: int):
 # Functions with loops
 
 
+def one_product_a_cycle(
+    matrix: Integers, bias: Integers, inputs: Elements, outputs: Elements, name: str
+) -> list[Operation]:
+    """Return the function of a dense layer with one multiplier, and its memories."""
+    lows, highs = (np.array(bounds, np.int64) for bounds in ranges_of(inputs))
+    layer = Layer(matrix, bias, 1, lows, highs)
+    return build_dense_loop(layer, FoldedAttr(matrix.size, 1, 1), inputs, outputs, name)
+
+
+def latency_of(operations: Sequence[Operation]) -> int:
+    """Return the latency of a function that comes after its memories."""
+    latency = operations[-1].attributes["fastml.latency"]
+    assert isinstance(latency, IntegerAttr)
+    return latency.value.data
+
+
 def dense_design(
     layers: Sequence[tuple[Integers, Integers, Elements, Elements]],
 ) -> tuple[ModuleOp, int]:
@@ -304,13 +322,14 @@ def dense_design(
     names = ["x", *(f"h{k}" for k in range(1, len(layers))), "y"]
     body, functions, latency = list[str](), list[Operation](), 0
     for k, (matrix, bias, inputs, outputs) in enumerate(layers):
-        functions += build_dense_loop(matrix, bias, inputs, outputs, f"layer{k}")
+        layer = one_product_a_cycle(matrix, bias, inputs, outputs, f"layer{k}")
+        functions += layer
         types = f"{memref_type(inputs)}, {memref_type(outputs)}"
         if k + 1 < len(layers):
             facts = described(names[k + 1], outputs)
             body.append(f"%{names[k + 1]} = memref.alloc() {facts} : {memref_type(outputs)}")
         body.append(f"func.call @layer{k}(%{names[k]}, %{names[k + 1]}) : ({types}) -> ()")
-        latency += matrix.size + 4
+        latency += latency_of(layer)
     arguments = [described("%x", layers[0][2], "in"), described("%y", layers[-1][3], "out")]
     design = top(arguments, "\n".join(body), ii, latency)
     return parse(design + "\n".join(map(str, functions))), latency
@@ -338,7 +357,7 @@ def test_dense_loops_match_numpy(rows: int, columns: int, seed: int):
     bias = rng.integers(-40, 40, columns)
     inputs = random_elements(rows, rng)
     module, latency = dense_design([(matrix, bias, inputs, sums(matrix, bias, inputs))])
-    assert latency == rows * columns + 4
+    assert latency == rows * columns + 3
     beats = beats_of(inputs, 12, rng)
     stimulus = Stimulus({"the x": beats}, gaps_of(12, rng))
     signal = both(module, stimulus, ["the x", "the y"]).outputs["the y"]
@@ -568,7 +587,7 @@ def doubled_after(start: int) -> list[int]:
     """Registers of a dense loop whose sums a second layer doubles in cycle ``start``."""
     x, h, y = (Elements((width,) * 2, (True,) * 2) for width in (4, 8, 9))
     ones = np.ones((2, 2), np.int64)
-    loop = build_dense_loop(ones, np.zeros(2, np.int64), x, h, "layer0")
+    loop = one_product_a_cycle(ones, np.zeros(2, np.int64), x, h, "layer0")
     body = f"""
       %h = memref.alloc() {described("h", h)} : {memref_type(h)}
       func.call @layer0(%x, %h) : ({memref_type(x)}, {memref_type(h)}) -> ()
@@ -591,11 +610,11 @@ def doubled_after(start: int) -> list[int]:
 
 
 def test_outputs_of_loops_are_held_without_registers():
-    """The sums are stored in cycles 5 and 7, those of the next frame in 9 and 11."""
-    plain = len(doubled_after(8))
+    """The sums are stored in cycles 4 and 6, those of the next frame in 8 and 10."""
+    plain = len(doubled_after(7))
     # one register more a cycle for the valid bit; for each sum, from the cycle on in which
     # the next one replaces it
-    more = [len(doubled_after(start)) - plain for start in (9, 10, 11, 12)]
+    more = [len(doubled_after(start)) - plain for start in (8, 9, 10, 11)]
     assert more == [1, 2 + 1, 3 + 2, 4 + 3 + 1]
 
 

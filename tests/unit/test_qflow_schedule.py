@@ -11,7 +11,7 @@ from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
 from fastml.dialects.array import integer_array
 from fastml.dialects.qflow import ChannelType, FoldedAttr, Rounding
-from fastml.dialects.qflow_cycles import check_cycles
+from fastml.dialects.qflow_cycles import check_cycles, cycles_of
 from fastml.lowering.delay import TARGETS
 from fastml.lowering.qflow_schedule import Arrival, QflowSchedule, latest_of
 from fastml.lowering.qflow_solve import QflowSolve
@@ -163,9 +163,27 @@ def test_wires_and_constants_take_no_time():
     assert kept.wired.tolist() == [True, False, False]
 
 
-def test_folded_stages_are_scheduled_where_their_loops_are_made():
+def test_folded_stages_start_when_their_inputs_are_there():
+    ones = np.ones((3, 3), np.int64)
+    module = chain(ones, ones, ones)
+    (graph,) = [op for op in module.ops if isinstance(op, qflow.GraphOp)]
+    stage = graph.stages[1]
+    stage.architecture = FoldedAttr(3, groups=1, lanes=3)
+    schedule(module, 5.0)
+    before, here, after = (cycles_of(s.result) for s in graph.stages)
+    assert isinstance(stage.architecture, FoldedAttr)
+    latency = stage.architecture.latency.data
+    assert set(here) == {int(before.max()) + latency}
+    assert after.min() >= here.max()
+    assert graph.ii is not None
+    assert graph.latency is not None
+    assert graph.ii.data == 3
+    assert graph.latency.data >= latency
+
+
+def test_folding_without_a_plan_is_refused():
     module = chain(THREE)
     (graph,) = [op for op in module.ops if isinstance(op, qflow.GraphOp)]
     graph.stages[0].architecture = FoldedAttr(2)
-    QflowSchedule().apply(Context(), module)
-    assert graph.latency is None
+    with pytest.raises(FastmlError, match="is folded, but has no plan"):
+        QflowSchedule().apply(Context(), module)

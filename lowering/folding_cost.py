@@ -1,0 +1,174 @@
+"""What a folded layer costs, and the cheapest plan of a reuse factor.
+
+All figures are estimates in 6-input look-up tables, multipliers and block memories. They
+are compared with the weights of :mod:`fastml.lowering.contracts`.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fastml.dialects.elements import width_of
+from fastml.dialects.qflow_folded import FoldedAttr, Order, Products, Storage
+from fastml.lowering.contracts import LUT_PER_BRAM, LUT_PER_DSP
+from fastml.lowering.folding import Layer, Shape, ceil_div, shape_of
+from fastml.lowering.folding_terms import digits_of
+
+SMALL_PRODUCT = 30
+"""Bits of one factor times bits of the other, up to which a product is made of tables."""
+TABLE_WORDS = 64
+"""Words that a look-up table holds of one bit."""
+MUX_WAYS = 4
+"""Inputs among which a look-up table chooses."""
+BLOCK_BITS, BLOCK_WIDTH = 18_432, 36
+"""Bits of a block memory, and the most that it reads in a cycle."""
+DSP_WIDTHS = (18, 27)
+"""Widths of the factors of a multiplier."""
+
+
+DSP_WEIGHT = 1.5 * LUT_PER_DSP
+"""Look-up tables worth a multiplier: more than its share, as its wires are long."""
+DEEP = 256
+"""Words of a constant memory from which on its multiplexers need tables too."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Estimated resources of a folded layer, without the registers of its beats."""
+
+    lut: float = 0.0
+    dsp: int = 0
+    bram: int = 0
+    multipliers: int = 0
+    """Of any kind: in a DSP or not."""
+
+    @property
+    def weight(self) -> float:
+        """One figure to compare plans by."""
+        return self.lut + DSP_WEIGHT * self.dsp + LUT_PER_BRAM * self.bram
+
+
+def table_luts(words: int, bits: float) -> float:
+    """Return the look-up tables of a constant memory."""
+    if words <= 1:
+        return 0.0
+    tree = 4 / 3 if words > DEEP else 1.0
+    return bits * tree * max(words / TABLE_WORDS, min(words, 16) / 16)
+
+
+def mux_luts(ways: int, bits: int) -> float:
+    """Return the look-up tables that choose one of several words."""
+    return bits * ways / MUX_WAYS if ways > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Prices the plans of one layer."""
+
+    layer: Layer
+
+    @cached_property
+    def input_bits(self) -> int:
+        """Width of the widest input."""
+        lows, highs = self.layer.lows.tolist(), self.layer.highs.tolist()
+        widths = [width_of(low, high)[0] for low, high in zip(lows, highs, strict=True)]
+        return max(*widths, 1)
+
+    @cached_property
+    def weight_bits(self) -> int:
+        """Width of a weight."""
+        matrix = self.layer.matrix
+        return max(width_of(int(matrix.min()), int(matrix.max()))[0], 1)
+
+    @cached_property
+    def sum_bits(self) -> int:
+        """Width of a sum."""
+        layer = self.layer
+        weights = np.abs(layer.matrix.astype(object)).sum(axis=0)
+        largest = max(abs(int(layer.lows.min())), abs(int(layer.highs.max())))
+        reach = int((weights * largest + np.abs(layer.bias.astype(object))).max())
+        return reach.bit_length() + 1
+
+    @cached_property
+    def digits(self) -> tuple[int, int, int]:
+        """Most digits of a weight, kinds of shifts of a digit, and bits that say which."""
+        digits = digits_of(self.layer.matrix)
+        kinds = bits = 0
+        for k in range(digits.shape[-1]):
+            values = np.unique(digits[..., k])
+            shifts = len(np.unique(np.abs(values)))
+            kinds = max(kinds, shifts)
+            bits += (shifts - 1).bit_length() + int(values[0] < 0 <= values[-1])
+        return digits.shape[-1], kinds, bits
+
+    def product(self, products: Products) -> tuple[Cost, float]:
+        """Return the cost of one lane's product, and the bits of its constants."""
+        x, w = self.input_bits, self.weight_bits
+        if products is Products.MULTIPLIER:
+            if x * w <= SMALL_PRODUCT:
+                return Cost(lut=x * w, multipliers=1), w
+            small, large = sorted((x, w))
+            blocks = ceil_div(small, DSP_WIDTHS[0]) * ceil_div(large, DSP_WIDTHS[1])
+            return Cost(dsp=blocks, multipliers=1), w
+        count, kinds, bits = self.digits
+        width = x + (self.weight_bits if kinds > 2 else 1)
+        one = width * max(1.0, (kinds - 1) / 2)
+        return Cost(lut=count * one + (count - 1) * width), bits
+
+    def of(self, shape: Shape, products: Products) -> tuple[Cost, Storage]:
+        """Return the cost of a plan, and where its weights are."""
+        product, constant_bits = self.product(products)
+        lanes = shape.groups * shape.lanes
+        x, total = self.input_bits, self.sum_bits
+        lut = lanes * product.lut + shape.groups * (shape.lanes - 1) * (total + x) / 2
+        if shape.order is Order.IN_STEP:
+            ways = shape.slots * self.layer.positions
+            lut += shape.lanes * mux_luts(ways, x)
+            lut += table_luts(shape.per_group, shape.groups * total)
+        else:
+            ways = min(shape.trips, len(self.layer.lows))
+            lut += lanes * (mux_luts(ways, x) + table_luts(shape.trips, ways.bit_length()))
+            lut += shape.groups * (table_luts(shape.trips, total + 4) + total)
+        if shape.slots > 1:
+            lut += shape.groups * total
+        words, bits = shape.depth, lanes * constant_bits
+        storage, bram, logic = Storage.LOGIC, 0, table_luts(words, bits)
+        blocks = max(ceil_div(int(words * bits), BLOCK_BITS), ceil_div(int(bits), BLOCK_WIDTH))
+        if words > TABLE_WORDS and blocks * LUT_PER_BRAM < logic:
+            storage, bram, logic = Storage.BLOCK, blocks, 0.0
+        dsp = lanes * product.dsp
+        return Cost(lut + logic, dsp, bram, lanes * product.multipliers), storage
+
+    def products(self) -> Products:
+        """Return what takes fewer look-up tables where neither is a DSP."""
+        if self.weight_bits > 16:
+            return Products.MULTIPLIER
+        shifted = self.product(Products.SHIFT_ADD)[0].lut
+        cheaper = shifted < self.input_bits * self.weight_bits
+        return Products.SHIFT_ADD if cheaper else Products.MULTIPLIER
+
+
+def lanes_of(rows: int) -> list[int]:
+    """Return the numbers of lanes that differ in the slots of an output."""
+    return sorted({ceil_div(rows, ceil_div(rows, lanes)) for lanes in range(1, rows + 1)})
+
+
+def choose_plan(
+    layer: Layer, reuse: int, products: Products | None = None
+) -> tuple[FoldedAttr, Cost]:
+    """Return the cheapest plan of a reuse factor; ``products`` forces what multiplies."""
+    estimator = Estimator(layer)
+    kind = estimator.products() if products is None else products
+    best: tuple[float, FoldedAttr, Cost] | None = None
+    for order in Order:
+        for lanes in lanes_of(len(layer.matrix)):
+            shape = shape_of(layer.matrix, layer.positions, reuse, lanes, order)
+            if shape is None:
+                continue
+            cost, storage = estimator.of(shape, kind)
+            if best is None or cost.weight < best[0]:
+                plan = FoldedAttr(reuse, shape.groups, lanes, order, kind, storage)
+                best = cost.weight, plan, cost
+    assert best is not None, "one lane that works on every product in turn is a plan"
+    return best[1:]

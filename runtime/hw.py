@@ -99,7 +99,9 @@ class HwSimulator:
             check_hardware(module, top)
             netlist = flatten(module, top, names)
             close_loops(netlist, streams)
-            self._program = compile_netlist(netlist, watch if names is None else netlist.names)
+            if names is not None:
+                watch = [n for n, node in netlist.names.items() if netlist.nodes[node].width]
+            self._program = compile_netlist(netlist, watch)
             self._code = _bind(self._program)
         self.inputs = {n: netlist.nodes[i].width for n, i in netlist.inputs.items()}
         """Width of each input port but the clock."""

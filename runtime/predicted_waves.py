@@ -98,7 +98,7 @@ class PredictedLevel(Level):
         wanted = list(dict.fromkeys([*taps, *self._pinout.taps]))
         trace = self._level.simulate(stimulus, wanted)
         with open_waves(self._path) as file:
-            _write(file, self._pinout, *predict(self._pinout, stimulus, trace))
+            write_predicted(file, self._pinout, *predict(self._pinout, stimulus, trace))
         return replace(trace, taps={name: trace.taps[name] for name in taps})
 
 
@@ -179,7 +179,8 @@ def _say_elements(wire: Wire, widths: Sequence[int], signal: Signal, origin: int
         wire.add(columns[:, group] + origin, bits.words(), known.words())
 
 
-def _write(file: IO[str], pinout: Pinout, wires: Mapping[str, Wire], cycles: int) -> None:
+def write_predicted(file: IO[str], pinout: Pinout, wires: Mapping[str, Wire], cycles: int) -> None:
+    """Write the waves of :func:`predict`."""
     with WaveWriter(file) as waves:
         waves.clock([(pinout.top, CLOCK)])
         for name, wire in wires.items():

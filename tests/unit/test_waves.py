@@ -12,7 +12,9 @@ from xdsl.dialects.builtin import IntegerAttr
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from dataflow_designs import DESIGNS, network_of
 from stream_modules import described, parse, stimulus
+from test_dataflow_to_hw import lowered, stimulus_of
 from wave_files import Waves, differences, read_waves
 
 import fastml
@@ -20,12 +22,13 @@ from fastml.compiler.design import Design
 from fastml.compiler.driver import main
 from fastml.compiler.emit.systemverilog import emit_systemverilog, name_signals
 from fastml.compiler.waves import record
+from fastml.dialects.token_flow import simulate
 from fastml.runtime import waves as waves_module
 from fastml.runtime.clocked import RESET_CYCLES
 from fastml.runtime.clocked_levels import HardwareLevel, RtlLevel, pinout_of
 from fastml.runtime.execute import execute
 from fastml.runtime.levels import DataflowLevel, Level
-from fastml.runtime.predicted_waves import PredictedLevel
+from fastml.runtime.predicted_waves import PredictedLevel, predict, write_predicted
 from fastml.runtime.trace import Stimulus, Trace
 from fastml.runtime.vcd import WaveWriter
 from fastml.runtime.verilator_waves import trace_waves
@@ -179,6 +182,31 @@ def test_valid_ready_waves_line_up_with_verilator(
         )
     ]
     assert sum(accepted[8:]) == 2 * 80  # two moments a cycle, after four cycles of reset
+
+
+@pytest.mark.parametrize("name", ["chain", "fork", "serial", "folded"])
+def test_levels_of_fifos_are_measured(name: str, tmp_path: Path):
+    design = DESIGNS[name]
+    module = design.module()
+    stimulus = stimulus_of(design, 12, np.random.default_rng(3), 0.3, 0.6)
+    stimulus = replace(stimulus, restart=False)
+    hardware = lowered(module)
+    level = HardwareLevel(hardware)
+    taps = list(level.pinout.taps)
+    path = tmp_path / "hw.vcd"
+    trace = recorded_hardware(level, name_signals(hardware), path).simulate(stimulus, taps)
+    network = network_of(module)
+    times = simulate(network, stimulus.waits, stimulus.ready)
+    with (tmp_path / "predicted.vcd").open("w") as file:
+        wires, cycles = predict(level.pinout, stimulus, replace(trace, fifos=times.fifos))
+        write_predicted(file, level.pinout, wires, cycles)
+    predicted, measured = read_waves(tmp_path / "predicted.vcd"), read_waves(path)
+    missing = predicted.widths.keys() - measured.widths.keys()
+    assert {name.rsplit(".", 1)[1] for name in missing} <= {"used"}
+    levels = {name for name in predicted.widths if name.endswith((".count", ".used"))} - missing
+    assert len(levels) >= len(network.fifos)
+    assert all(len(set(measured.samples[name])) > 1 for name in levels)
+    assert differences(predicted, measured) == []
 
 
 def test_what_has_no_value_yet_is_x(tmp_path: Path):

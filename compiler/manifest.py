@@ -14,7 +14,14 @@ from fastml.dialects.fastml import ConstantOp, LayerOp, NetworkOp, element_type,
 from fastml.dialects.grid import FixedType, QuantisedType
 from fastml.dialects.interface import Interface, parse_network
 from fastml.runtime.clocked import RESET
-from fastml.runtime.clocked_levels import Pinout, Port, check_pinout
+from fastml.runtime.clocked_levels import (
+    AXI_CLOCK,
+    AXI_RESET,
+    AxisTop,
+    Pinout,
+    Port,
+    check_pinout,
+)
 from fastml.runtime.host import Host
 from fastml.runtime.hw_sources import READY, VALID
 from fastml.runtime.levels import RV
@@ -59,6 +66,15 @@ def build_manifest(design: "Design", pinout: Pinout | None, files: Sequence[str]
             },
             "files": list(files),
         }
+        if (axis := pinout.axis) is not None:
+            manifest["axi_stream"] = {
+                "top": axis.top,
+                "core": axis.core,
+                "clock": {"port": AXI_CLOCK, "edge": "rising"},
+                "reset": {"port": AXI_RESET, "active": "low", "synchronous": True},
+                "inputs": [_axi_port(port) for port in axis.inputs],
+                "outputs": [_axi_port(port) for port in axis.outputs],
+            }
     return manifest
 
 
@@ -78,6 +94,20 @@ def _program(network: NetworkOp) -> dict[str, Any]:
             if isinstance(op, LayerOp) and not isinstance(op, ConstantOp)
         ],
         "text": str(network),
+    }
+
+
+def _axi_port(port: Port) -> dict[str, Any]:
+    """Describe an AXI4-Stream; each element takes whole bytes."""
+    elements = port.elements
+    return {
+        "name": port.edge,
+        "port": port.port,
+        "signals": {key: f"{port.port}_{key}" for key in ("tvalid", "tready", "tdata", "tlast")},
+        "beats": port.beats,
+        "tdata_width": elements.total_width,
+        "elements": str(elements),
+        "byte_offsets": [offset // 8 for offset in elements.offsets],
     }
 
 
@@ -133,9 +163,31 @@ def pinout_from(manifest: dict[str, Any]) -> Pinout:
         layout = TapLayout(name, str(tap["signal"]), elements.widths, elements.signed, cycles, fire)
         taps[name] = layout
     ii, latency = int(manifest["ii"]), int(manifest["latency_cycles"])
-    pinout = Pinout(str(manifest["top"]), ports("inputs"), ports("outputs"), taps, ii, latency)
+    pinout = Pinout(
+        str(manifest["top"]), ports("inputs"), ports("outputs"), taps, ii, latency, _axis(manifest)
+    )
     check_pinout(pinout)
     return pinout
+
+
+def _axis(manifest: dict[str, Any]) -> AxisTop | None:
+    axis = manifest.get("axi_stream")
+    if axis is None:
+        return None
+    inputs, outputs = (
+        tuple(
+            Port(
+                str(p["name"]),
+                str(p["port"]),
+                Elements.parse(str(p["elements"])),
+                "axis",
+                int(p["beats"]),
+            )
+            for p in axis[side]
+        )
+        for side in ("inputs", "outputs")
+    )
+    return AxisTop(str(axis["top"]), str(axis["core"]), inputs, outputs)
 
 
 def host_from(manifest: dict[str, Any]) -> Host:

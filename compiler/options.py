@@ -47,6 +47,8 @@ class BuildOptions:
     """Beats that a frame of each output is split into (``io`` stream)."""
     fifo_depth: Mapping[str, int] = field(default_factory=dict[str, int])
     """Depths of FIFOs by name, where the computed ones are not wanted."""
+    axi_stream: bool = False
+    """Put a design of ``io`` stream into a top module with AXI4-Stream ports."""
     optimise: int = 1
     """Optimisation level: how long to search for fewer adders."""
     hls: str = "vitis"
@@ -257,6 +259,9 @@ OPTIONS: dict[str, Option] = {
     "fifo-depth": Option(
         "NAME=N", "depth of a FIFO instead of the computed one (repeatable)", _read_counts
     ),
+    "axi-stream": Option(
+        None, "give the SystemVerilog a top with AXI4-Stream ports (--io stream)", _read_flag
+    ),
     "target": Option("NAME", "not available yet", _read_never),
     "hls": Option(
         "FLAVOUR", "HLS C++ for vitis (default), vivado, oneapi, catapult", _read_flavour
@@ -360,6 +365,7 @@ def _check_together(options: BuildOptions) -> None:
     if options.io == "parallel":
         streams = {"input-beats": options.input_beats > 1, "output-beats": options.output_beats > 1}
         streams["fifo-depth"] = bool(options.fifo_depth)
+        streams["axi-stream"] = options.axi_stream
         for name, given in streams.items():
             if given:
                 raise usage_error(name, "is for streams alone", "give --io stream too")

@@ -30,7 +30,7 @@ PIPELINES: dict[str, tuple[str, ...]] = {
         "qflow-size-fifos",
     ),
     "affine": ("qflow-to-affine", "check-schedule"),
-    "hw": ("affine-to-hw",),
+    "hw": ("affine-to-hw", "hw-axi-stream"),
 }
 """Level to the passes that reach it; which of them a build needs, its options say."""
 
@@ -83,6 +83,8 @@ def _arguments(name: str, options: BuildOptions) -> str | None:
             depths = [f"{fifo}={depth}" for fifo, depth in options.fifo_depth.items()]
             values = {"depths": depths}
         case "qflow-fold" | "qflow-stream" | "qflow-size-fifos":
+            return None
+        case "hw-axi-stream" if not options.axi_stream:
             return None
         case _:
             values = {}

@@ -17,6 +17,7 @@ PASSES = {
         "check-schedule": "check_schedule:CheckSchedule",
         "hls-tiling": "hls_tiling:HlsTiling",
         "affine-to-hw": "affine_to_hw:AffineToHw",
+        "hw-axi-stream": "axi_top:HwAxiStream",
     }.items()
 }
 """Pass name to loader."""

@@ -6,9 +6,10 @@ Both have the same ports, named wires and protocol; what a testbench must know o
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 from xdsl.dialects import hw
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -34,7 +35,7 @@ from fastml.runtime.streams import StreamedDesign, simulate_streams
 from fastml.runtime.trace import PortLayout, Stimulus, TapLayout, Trace
 
 if TYPE_CHECKING:
-    from fastml.runtime.verilator import VerilatedDesign
+    from fastml.runtime.verilator import Pin, VerilatedDesign
 
 SLACK = 8
 """Cycles beyond the latency that are watched for late and superfluous beats."""
@@ -60,6 +61,20 @@ class Port:
 
 
 @dataclass(frozen=True)
+class AxisTop:
+    """A module with AXI4-Stream ports around a design of protocol ``rv``.
+
+    Port ``s_axis_x`` of an input has ``s_axis_x_tvalid`` and so on; elements take whole bytes.
+    """
+
+    top: str
+    core: str
+    """Name of the instance of the design."""
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True)
 class Pinout:
     """What a testbench must know of a clocked design."""
 
@@ -69,6 +84,8 @@ class Pinout:
     taps: Mapping[str, TapLayout]
     ii: int
     latency: int
+    axis: AxisTop | None = None
+    """The module that is delivered instead, if the design was put into one."""
 
     @property
     def protocol(self) -> str:
@@ -136,6 +153,7 @@ def pinout_of(module: ModuleOp) -> Pinout:
             {name: _tap(name, tap) for name, tap in taps.data.items()},
             ii,
             latency,
+            _axis_of(module),
         )
         check_pinout(pinout)
     except ValueError as error:
@@ -143,9 +161,39 @@ def pinout_of(module: ModuleOp) -> Pinout:
     return pinout
 
 
+def _axis_of(module: ModuleOp) -> AxisTop | None:
+    """Find the module with AXI4-Stream ports: it has ports, but is not the design."""
+    for op in module.ops:
+        if not isinstance(op, hw.HWModuleOp) or directives.TOP in op.attributes:
+            continue
+        ports = op.attributes.get(directives.PORTS)
+        places = [inner for inner in op.body.block.ops if isinstance(inner, hw.InstanceOp)]
+        if not isinstance(ports, DictionaryAttr) or len(places) != 1:
+            continue
+        widths = {
+            port.port_name.data.removesuffix("_tdata"): port.type.width.data
+            for port in op.module_type.ports
+            if isa(port.type, IntegerType)
+        }
+        sides = [
+            tuple(_port(p, widths) for p in _listed(ports.data.get(side)))
+            for side in ("inputs", "outputs")
+        ]
+        return AxisTop(op.sym_name.data, places[0].instance_name.data, sides[0], sides[1])
+    return None
+
+
 def check_pinout(pinout: Pinout) -> None:
     """Refuse protocols that no simulation knows, with a ``ValueError``."""
     inputs = {port.port for port in pinout.inputs}
+    if pinout.axis is not None:
+        for own, core in zip(
+            (*pinout.axis.inputs, *pinout.axis.outputs),
+            (*pinout.inputs, *pinout.outputs),
+            strict=True,
+        ):
+            if own.edge != core.edge or not own.port.endswith(f"_axis_{core.port}"):
+                raise ValueError(f"port '{own.port}' is not that of '{core.edge}'")
     for port in (*pinout.inputs, *pinout.outputs):
         if port.protocol not in (PULSE, RV) or port.protocol != pinout.protocol:
             raise ValueError(f"port '{port.port}' has the protocol '{port.protocol}'")
@@ -199,6 +247,66 @@ def _tap(name: str, attribute: Attribute) -> TapLayout:
     return TapLayout(name, wire, elements.widths, elements.signed, offsets, fire)
 
 
+AXI_CLOCK = "aclk"
+AXI_RESET = "aresetn"
+
+
+def axi_streams(pinout: Pinout) -> Pinout:
+    """Return valid/ready ports that have the bits of AXI4-Streams, ``tlast`` on top."""
+    assert pinout.axis is not None
+    inputs, outputs = (
+        [replace(core, elements=own.elements) for core, own in zip(ports, axis_ports, strict=True)]
+        for ports, axis_ports in (
+            (pinout.inputs, pinout.axis.inputs),
+            (pinout.outputs, pinout.axis.outputs),
+        )
+    )
+    marked = [
+        replace(p, elements=Elements((*p.elements.widths, 1), (*p.elements.signed, False)))
+        for p in outputs
+    ]
+    return replace(pinout, inputs=tuple(inputs), outputs=tuple(marked))
+
+
+def axi_pins(axis: AxisTop, pinout: Pinout) -> "dict[str, list[Pin]]":
+    """Return where the wires of valid/ready ports are on a module with AXI4-Streams.
+
+    The ``tlast`` of an input gets some bit of its data: nobody is to look at it.
+    """
+    from fastml.runtime.verilator import Pin
+
+    pins = {RESET: [Pin(AXI_RESET, 0, 1, inverted=True)]}
+    sides = ((pinout.inputs, axis.inputs, False), (pinout.outputs, axis.outputs, True))
+    for core, own, output in (
+        (c, o, w) for cs, os, w in sides for c, o in zip(cs, os, strict=True)
+    ):
+        name, port, width = core.port, own.port, own.elements.total_width
+        pins[name + VALID] = [Pin(f"{port}_tvalid", 0, 1)]
+        pins[name + READY] = [Pin(f"{port}_tready", 0, 1)]
+        pins[name] = [Pin(f"{port}_tdata", 0, width)] if width else []
+        if output or width:
+            pins[name].append(Pin(f"{port}_tlast", width if output else 0, 1))
+    return pins
+
+
+def without_last(trace: Trace, pinout: Pinout) -> Trace:
+    """Check that ``tlast`` marks the last beat of each frame, and drop it."""
+    outputs = dict(trace.outputs)
+    for port in pinout.outputs:
+        signal = outputs[port.edge]
+        last = signal.values[:, -1].astype(np.int64)
+        wanted = np.arange(1, len(last) + 1) % port.beats == 0
+        if not np.array_equal(last, wanted):
+            beat = int(np.flatnonzero(last != wanted)[0])
+            raise FastmlError(
+                f"'tlast' of output '{port.edge}' is {last[beat]} on beat {beat}",
+                in_file("simulation"),
+                code="FML-IR",
+            )
+        outputs[port.edge] = replace(signal, values=signal.values[:, :-1])
+    return replace(trace, outputs=outputs)
+
+
 class ClockedLevel(Level):
     """A design that is clocked; its cycles are measured, not predicted."""
 
@@ -233,9 +341,14 @@ class ClockedLevel(Level):
         """The edges of the input ports."""
         return [port.edge for port in self.pinout.inputs]
 
+    @property
+    def driven(self) -> Pinout:
+        """The ports as a simulation drives them."""
+        return self.pinout
+
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Clock the design through reset and all frames."""
-        pinout = self.pinout
+        pinout = self.driven
         for name in taps:
             if name not in pinout.taps:
                 raise unknown_edge(name, pinout.taps)
@@ -306,10 +419,29 @@ class RtlLevel(ClockedLevel):
 
         if not self.files:
             raise FastmlError("there is no SystemVerilog", in_file("rtl"), code="FML-FILE")
-        pinout = self.pinout
+        pinout, axis = self.driven, self.pinout.axis
+        widths = pinout.input_widths, pinout.output_widths
+        if axis is None:
+            return VerilatedDesign(self.files, pinout.top, *widths, watch)
         return VerilatedDesign(
-            self.files, pinout.top, pinout.input_widths, pinout.output_widths, watch
+            self.files,
+            axis.top,
+            *widths,
+            watch,
+            clock=AXI_CLOCK,
+            pins=axi_pins(axis, pinout),
+            inside=axis.core,
         )
+
+    @property
+    def driven(self) -> Pinout:
+        """The AXI4-Streams, if there are any: elements in bytes, then ``tlast``."""
+        return self.pinout if self.pinout.axis is None else axi_streams(self.pinout)
+
+    def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
+        """Clock what is delivered through reset and all frames."""
+        trace = super().simulate(stimulus, taps)
+        return trace if self.pinout.axis is None else without_last(trace, self.pinout)
 
     def build_streamed(self, watch: Mapping[str, int]) -> "VerilatedDesign":
         """Do the same: the program knows both protocols."""

@@ -132,6 +132,16 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "fastml"
 
 
+@dataclass(frozen=True)
+class Pin:
+    """A port of the module that is built, and the bits of a signal that are on it."""
+
+    port: str
+    low: int
+    width: int
+    inverted: bool = False
+
+
 class VerilatedDesign:
     """A design built by Verilator; runs like :class:`fastml.runtime.hw.HwSimulator`."""
 
@@ -148,15 +158,20 @@ class VerilatedDesign:
         *,
         clock: str | None = "clk",
         optimise: str = "-O0",
+        pins: Mapping[str, Sequence[Pin]] | None = None,
+        inside: str = "",
     ):
         """Build ``files`` (texts by name), of which ``top`` is the design.
 
         ``inputs``, ``outputs`` and ``watch`` give widths by name, the clock apart;
-        ``optimise`` goes to the C++ compiler.
+        ``optimise`` goes to the C++ compiler. ``pins`` names the ports of signals that are
+        not called as they are, and ``inside`` the instance that has the watched wires.
         """
         self.inputs = dict(inputs)
         self.watched = {**outputs, **(watch or {})}
-        bench = bench_module(top, self.inputs, outputs, watch or {}, clock)
+        bench = bench_module(
+            top, self.inputs, outputs, watch or {}, clock, pins=pins or {}, inside=inside
+        )
         self._program = build_program({**files, f"{BENCH}.sv": bench}, optimise)
 
     def stream(
@@ -266,13 +281,22 @@ def bench_module(
     outputs: Mapping[str, int],
     watch: Mapping[str, int],
     clock: str | None,
+    *,
+    pins: Mapping[str, Sequence[Pin]] | None = None,
+    inside: str = "",
 ) -> str:
-    """Print the module around the design; all of its own names are distinct from theirs."""
+    """Print the module around the design; all of its own names are distinct from theirs.
+
+    ``pins`` and ``inside`` are those of :class:`VerilatedDesign`.
+    """
+    pins = pins or {}
     watched = {**outputs, **watch}
     given, seen = total(inputs) * WORD, total(watched) * WORD
     ports = [] if clock is None else [f".{clock}(clk)"]
     for name, at in places(inputs).items():
-        ports.append(f".{name}(given[{at * WORD} +: {inputs[name]}])")
+        for pin in pins.get(name, [Pin(name, 0, inputs[name])]):
+            bits = f"{'~' if pin.inverted else ''}given[{at * WORD + pin.low} +: {pin.width}]"
+            ports.append(f".{pin.port}({bits})")
     lines = [
         f"module {BENCH} (",
         "  /* verilator tracing_off */",
@@ -281,11 +305,16 @@ def bench_module(
         f"  output logic [{seen - 1}:0] seen",
         ");",
     ]
-    sources: dict[str, str] = {name: f"{INSTANCE}.{name}" for name in watch}
+    path = f"{INSTANCE}.{inside}." if inside else f"{INSTANCE}."
+    sources: dict[str, str] = {name: path + name for name in watch}
     for number, (name, width) in enumerate(outputs.items()):
         sources[name] = f"out{number}"
         lines.append(f"  wire [{width - 1}:0] out{number};")
-        ports.append(f".{name}(out{number})")
+        for pin in pins.get(name, [Pin(name, 0, width)]):
+            bits = (
+                f"out{number}" if pin.width == width else f"out{number}[{pin.low} +: {pin.width}]"
+            )
+            ports.append(f".{pin.port}({bits})")
     lines.append(f"  /* verilator tracing_on */\n  {top} {INSTANCE} ({', '.join(ports)});")
     end = 0
     for name, at in places(watched).items():

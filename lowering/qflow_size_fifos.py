@@ -47,7 +47,7 @@ class QflowSizeFifos(ModulePass):
             slower = sizer.slower()
         except DeadlockError as error:
             short = fifos[error.shortages[0].fifo]
-            raise DeadlockError(error.cycle, error.shortages, short.location) from None
+            raise DeadlockError(error.cycle, error.shortages, short) from None
         if slower is not None and not self.allow_slower:
             raise FastmlError(
                 f"FIFO '{slower.fifo}' costs time: II {slower.ii} instead of {sizer.ii}, latency "

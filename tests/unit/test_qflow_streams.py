@@ -334,6 +334,28 @@ def test_a_given_depth_that_stops_the_design():
         QflowSizeFifos(depths=("skip=16",), allow_slower=True).apply(Context(), deep_skip())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depths": ("a=b=2",)}, "no FIFO 'a=b' in the graph; fix: one of x.fifo, x.fifo.h"),
+        ({"depths": ("x.fifo=two",)}, "depth of FIFO 'x.fifo' must be a number >= 1, got 'two'"),
+        ({"depths": ("x.fifo=0",)}, "depth of FIFO 'x.fifo' must be a number >= 1, got '0'"),
+        ({"cluster": "any"}, "unknown cluster 'any'; fix: one of connected, stage"),
+        ({"output_beats": 0}, "'y' has 5 elements, which cannot make 0 beats"),
+        ({"input_beats": 6}, "'x' has 5 elements, which cannot make 6 beats"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], message: str):
+    with pytest.raises(FastmlError, match=message) as error:
+        stream(residual(), **({"cluster": "stage"} | options))
+    assert error.value.code == "FML-USAGE"
+
+
+def test_streams_of_streams():
+    with pytest.raises(FastmlError, match="the graph has streams already"):
+        QflowStream().apply(Context(), stream(residual()))
+
+
 # --- what does not fit --------------------------------------------------------------------
 
 

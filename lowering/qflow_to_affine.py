@@ -26,6 +26,7 @@ from fastml.dialects import qflow
 from fastml.dialects.directives import START
 from fastml.dialects.qflow import FoldedAttr, channel_of
 from fastml.dialects.qflow_cycles import check_cycles, start_of
+from fastml.lowering.dataflow_to_affine import DataflowLowering
 from fastml.lowering.dense_loops import build_dense_loop
 from fastml.lowering.folding import Layer
 from fastml.lowering.stage_functions import StageFunction, memref_of
@@ -40,7 +41,9 @@ class QflowToAffine(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Replace each graph by its functions."""
         for graph in [g for g in op.ops if isinstance(g, qflow.GraphOp)]:
-            functions = GraphLowering(graph).build()
+            lowering = GraphLowering(graph)
+            streams = DataflowLowering(graph, lowering) if graph.is_streaming else None
+            functions = (streams or lowering).build()
             for function in functions:
                 op.body.block.insert_op_before(function, graph)
             graph.detach()
@@ -82,7 +85,7 @@ class GraphLowering:
             if value not in self.memories:
                 self.memories[value] = argument
         for stage in self.graph.stages:
-            self._call(stage, block)
+            self.call(stage, block)
         self._copy_shared_outputs(block, arguments)
         done = func.ReturnOp()
         done.location = self.graph.location
@@ -136,7 +139,7 @@ class GraphLowering:
             name = self.namer.unique(f"copy_{self.ports[value]}")
             self._emit(name, function, [source], argument, block)
 
-    def _call(self, stage: qflow.StageOp, block: Block) -> None:
+    def call(self, stage: qflow.StageOp, block: Block) -> None:
         """Make the function of one stage, and call it."""
         if stage.result not in self.memories:
             buffer = memref.AllocOp.get(

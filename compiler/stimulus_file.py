@@ -28,10 +28,13 @@ _WANTED = {
 }
 
 
-def read_stimulus(path: Path | None, frames: int, protocol: str) -> Stimulus:
+def read_stimulus(
+    path: Path | None, frames: int, protocol: str, *, predicted: bool = False
+) -> Stimulus:
     """Return a stimulus without beats for so many frames; all is back-to-back without a file.
 
-    Raises ``FML-STIMULUS`` where the file fits no design of that protocol.
+    Raises ``FML-STIMULUS`` where the file fits no design of that protocol, or asks a level
+    for what it cannot predict: the time of a stream that has to wait.
     """
     if path is None:
         return Stimulus({}, np.zeros(frames, np.int64))
@@ -55,7 +58,11 @@ def read_stimulus(path: Path | None, frames: int, protocol: str) -> Stimulus:
             raise _odd(path, f"'{edge}' has both 'ready' and 'stalls'")
         ready[edge] = np.ones(cycles.max(initial=-1) + 1, np.bool_)
         ready[edge][cycles] = False
-    return Stimulus({}, gaps, idle=idle, ready=ready)
+    given = Stimulus({}, gaps, idle=idle, ready=ready)
+    if predicted and protocol == "rv" and given.stalled:
+        hint = "run the level qflow, hw or rtl"
+        raise _odd(path, "this level knows the time of streams back-to-back only", hint)
+    return given
 
 
 def _by_edge(

@@ -19,7 +19,7 @@ from fastml.dialects.qflow import GraphOp, StageOp, channel_of
 from fastml.runtime.host import Host
 from fastml.runtime.levels import RV, Level, NetworkLevel
 from fastml.runtime.qflow import graph_of
-from fastml.runtime.trace import Integers, Stimulus, Trace, as_beats_of
+from fastml.runtime.trace import Integers, Stimulus, Trace, as_beats_of, as_frames
 from fastml.runtime.vectors import hurting_vectors, random_gaps, random_idle, random_ready
 from fastml.runtime.verify import Counts, Coverage, Divergence, Toggles, compare
 
@@ -81,6 +81,7 @@ def verify_design(
         raise FastmlError("carries no host's share", graph)
     beats = _beats(host, graph, inputs, vectors, seed)
     streams = design.level("qflow").protocol == RV
+    timeless = [name for name in chosen if streams and name in PREDICTING]
     stimuli = stimuli_of(graph, beats, seed)
     frames = next(iter(stimuli.values())).frames
     edges = [name for name in _edges_of(graph)]
@@ -99,18 +100,44 @@ def verify_design(
         for name, level in opened.items():
             taps = [edge for edge in edges if edge not in excused.get(name, ())]
             traces[name] = level.simulate(stimulus, taps)
-        untimed = PREDICTING if streams and kind != BACK_TO_BACK else ()
+        untimed = PREDICTING if kind != BACK_TO_BACK else ("fastml",)
+        untimed = untimed if streams else ()
         counts.add(
             compare(traces, edges, frames=frames, stimulus=kind, optional=excused, untimed=untimed)
         )
         compare_epilogues(opened, hosts, beats, traces)
+        if kind == BACK_TO_BACK and streams:
+            _compare_first_frame(opened, traces)
         if kind == BACK_TO_BACK:
             first = next(trace for name, trace in traces.items() if name != "fastml")
             toggles.add(first.taps)
     _compare_times(opened)  # last, since a difference in what they do says more
     notes = tuple(note for level in opened.values() for note in level.notes)
-    silent = tuple(name for name in chosen if streams and name in PREDICTING)
-    return Verification(chosen, frames, counts, toggles.count(), tuple(stimuli), silent, notes)
+    return Verification(
+        chosen, frames, counts, toggles.count(), tuple(stimuli), tuple(timeless), notes
+    )
+
+
+def _compare_first_frame(opened: Mapping[str, Level], traces: Mapping[str, Trace]) -> None:
+    """Compare the latency that a network states with that of the first frame.
+
+    Later frames of a stream may come earlier than one II after the other, as long as FIFOs
+    fill: a network knows nothing of that.
+    """
+    time = opened["fastml"].time if "fastml" in opened else None
+    for name, trace in traces.items():
+        if time is None or name == "fastml":
+            continue
+        frames = traces["fastml"].outputs
+        last = max(
+            int(as_frames(signal.cycles[:, -1:], len(frames[edge].values))[0, -1])
+            for edge, signal in trace.outputs.items()
+        )
+        if last != time[1]:
+            raise Divergence(
+                f"fastml and {name}: the latency of the first frame is {time[1]} and {last}",
+                levels=("fastml", name),
+            )
 
 
 def stimuli_of(graph: GraphOp, beats: Mapping[str, Integers], seed: int) -> dict[str, Stimulus]:

@@ -212,6 +212,16 @@ class DataflowLevel(ModuleLevel):
         """Run beats through the graph."""
         from fastml.runtime import qflow
 
+        for name in (*stimulus.idle, *stimulus.ready):
+            if self.protocol != RV:
+                raise FastmlError(
+                    "cannot be stalled: its protocol is 'pulse'",
+                    in_file(name),
+                    code="FML-STIMULUS",
+                )
+        for name in stimulus.ready:
+            if name not in qflow.graph_of(self.module).outputs:
+                raise FastmlError("is no output of the design", in_file(name), code="FML-STIMULUS")
         return qflow.simulate(self.module, stimulus, taps)
 
 

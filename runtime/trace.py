@@ -67,6 +67,8 @@ class Stimulus:
 
         Those before the first beats are reduced by as much as makes the least of them 0.
         """
+        if unknown := self.idle.keys() - self.beats.keys():
+            raise _odd(f"'{min(unknown)}' is no input that has beats")
         found = dict[str, NDArray[np.int64]]()
         for port, beats in self.beats.items():
             count = len(beats)

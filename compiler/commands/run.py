@@ -84,9 +84,13 @@ def _level(args: Namespace, design: "Design") -> str:
 def _execute(args: Namespace, design: "Design", level: str) -> "Run":
     from fastml.compiler.stimulus_file import read_stimulus
     from fastml.compiler.tensors import read_tensors
+    from fastml.compiler.verification import PREDICTING
     from fastml.runtime.execute import execute, execute_raw
 
     opened = _open(args, design, level)
+    protocol, predicted = opened.protocol, level in PREDICTING
+    if args.stimulus is not None and predicted and "qflow" in design.levels:
+        protocol = design.level("qflow").protocol
     taps = list(dict.fromkeys(args.tap))
     if level == "fastml" and args.cycles is not None and opened.time is None:
         design.schedule()
@@ -99,11 +103,11 @@ def _execute(args: Namespace, design: "Design", level: str) -> "Run":
             )
         beats = _raw_beats(read_tensors(args.input, _input_edges(design, level)))
         frames = len(next(iter(beats.values())))
-        given = read_stimulus(args.stimulus, frames, opened.protocol)
+        given = read_stimulus(args.stimulus, frames, protocol, predicted=predicted)
         return execute_raw(opened, replace(given, beats=beats), taps)
     inputs = read_tensors(args.input, design.input_names_of(level))
     frames = len(next(iter(inputs.values()))) if inputs else 0
-    given = read_stimulus(args.stimulus, frames, opened.protocol)
+    given = read_stimulus(args.stimulus, frames, protocol, predicted=predicted)
     return execute(
         opened,
         inputs,

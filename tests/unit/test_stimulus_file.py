@@ -58,3 +58,12 @@ def test_what_fits_no_design_is_refused(file: Path, text: str, protocol: str, me
     with pytest.raises(FastmlError, match="FML-STIMULUS") as caught:
         read_stimulus(file, 2, protocol)
     assert message in str(caught.value)
+
+
+def test_what_a_level_cannot_predict_is_refused(file: Path):
+    file.write_text('{"gaps": [7, 0], "ready": {"y": [1, 1]}}')
+    assert not read_stimulus(file, 2, "rv", predicted=True).stalled
+    file.write_text('{"gaps": [0, 1]}')
+    assert read_stimulus(file, 2, "pulse", predicted=True).stalled
+    with pytest.raises(FastmlError, match=r"FML-STIMULUS.*streams back-to-back only"):
+        read_stimulus(file, 2, "rv", predicted=True)

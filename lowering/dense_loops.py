@@ -281,9 +281,9 @@ class _EndToEnd(_Nest):
         }
         self.taken = taken
         self.select = self.table("select", {words: words for words in taken.values()}, spare=1)
-        starts = {group: terms.start[:, group].tolist() for group in groups}
-        self.starts = self.table("start", starts)
-        firsts = {group: slots.first[:, group].astype(int).tolist() for group in groups}
+        again = [group for group in groups if slots.first[:, group].sum() > 1]
+        self.starts = self.table("start", {g: terms.start[:, g].tolist() for g in again})
+        firsts = {group: slots.first[:, group].astype(int).tolist() for group in again}
         self.firsts = self.table("first", firsts)
         self.kept = {group: self.kept_runs(group) for group in groups}
         self.places = self.table("place", {g: self.place(g) for g in groups}, spare=1)
@@ -375,7 +375,11 @@ class _EndToEnd(_Nest):
                 )
             )
         body.end(affine.YieldOp.get(*made, *ends))
-        inits = [self.top.builder.literal(0, type_.width.data) for type_ in types]
+        begins = [int(self.terms.start[0, group]) for group in varying] + [0] * len(heads)
+        inits = [
+            self.top.builder.literal(begin, type_.width.data)
+            for begin, type_ in zip(begins, types, strict=True)
+        ]
         op = self.loop(body, self.shape.trips, 1, inits)
         self.begin(op)
         results = list[Scalar]()
@@ -388,9 +392,11 @@ class _EndToEnd(_Nest):
 
     def base(self, body: Body, group: int, before: Scalar, place: Place) -> Scalar:
         """Return what is added to: the sum so far, or what an output starts with."""
+        if self.slots.first[:, group].sum() == 1:
+            return before  # it begins with the loop
         start, first = (table.read(body, group, place) for table in (self.starts, self.firsts))
         if first.value is None:
-            return start if first.low else before
+            return start
         width, at = self.type_of(group).width.data, self.pipeline.accumulate
         fresh = body.builder.resized(start, width, at)
         held = body.builder.resized(before, width, at)

@@ -145,7 +145,7 @@ class Estimator:
         if self.weight_bits > 16:
             return Products.MULTIPLIER
         shifted = self.product(Products.SHIFT_ADD)[0].lut
-        cheaper = shifted < self.input_bits * self.weight_bits
+        cheaper = shifted <= self.input_bits * self.weight_bits
         return Products.SHIFT_ADD if cheaper else Products.MULTIPLIER
 
 

@@ -127,6 +127,7 @@ class ChannelType(ParametrizedAttribute, TypeAttribute):
         shape: Sequence[int],
         lows: Integers,
         highs: Integers,
+        *,
         beats: int = 1,
         protocol: Protocol = Protocol.PULSE,
     ) -> "ChannelType":
@@ -220,4 +221,4 @@ def stage_channel(
 ) -> ChannelType:
     """Return the type of a stage's result: as many beats a frame as its operands have."""
     beats = channel_of(sources[0]).beats.data if sources else 1
-    return ChannelType.of(shape, lows, highs, beats)
+    return ChannelType.of(shape, lows, highs, beats=beats)

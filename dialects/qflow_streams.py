@@ -126,7 +126,7 @@ class SerialiseOp(BeatsOp):
     def __init__(self, edge: str, input: SSAValue, beats: int):
         source = channel_of(input)
         shape = (lanes_of(len(source), beats),)
-        self._build(edge, input, ChannelType.of(shape, *lane_ranges(source, beats), beats))
+        self._build(edge, input, ChannelType.of(shape, *lane_ranges(source, beats), beats=beats))
 
     @property
     def whole(self) -> SSAValue:

@@ -182,7 +182,7 @@ class _Streamer:
         if beats > 1:
             lanes = (lanes_of(len(whole), beats),)
             ranges = lane_ranges(whole, beats)
-            port = qflow.ChannelType.of(lanes, *ranges, beats, Protocol.RV)
+            port = qflow.ChannelType.of(lanes, *ranges, beats=beats, protocol=Protocol.RV)
         value = Rewriter.replace_value_with_new_type(value, port)
         if not readers:
             return

@@ -142,7 +142,7 @@ def graphs(draw: st.DrawFn) -> Drawn:
 def test_streams_have_the_values_of_the_static_graph(drawn: Drawn, data: st.DataObject):
     module, frames = drawn.module, 6
     beats_in, beats_out = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
-    cluster = data.draw(st.sampled_from(["connected", "stage"]))
+    cluster: str = data.draw(st.sampled_from(["connected", "stage"]))
     streamed = stream(module, 5, cluster=cluster, input_beats=beats_in, output_beats=beats_out)
     rng = np.random.default_rng(1)
     beats = {name: rng.integers(-4, 4, (frames, 4)) for name in graph_of(module).inputs}
@@ -262,7 +262,8 @@ def test_one_slot_less_costs_time(name: str):
 
 def deep_skip(depth: int | None = None) -> ModuleOp:
     """The beats of a frame go around a branch that gathers them and sends them again."""
-    text_type = ChannelType.of((1,), np.array([0]), np.array([3]), 17, qflow.Protocol.RV)
+    ends = np.array([0]), np.array([3])
+    text_type = ChannelType.of((1,), *ends, beats=17, protocol=qflow.Protocol.RV)
     graph = qflow.GraphOp("deep", {"x": text_type}, ["y"])
     (x,) = graph.body.block.args
     port = qflow.FifoOp("x.fifo", x, 2)
@@ -337,7 +338,7 @@ def test_a_given_depth_that_stops_the_design():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depths": ("a=b=2",)}, "no FIFO 'a=b' in the graph; fix: one of x.fifo, x.fifo.h"),
+        ({"depths": ("a=b=2",)}, "no FIFO 'a=b' in the graph; fix: one of x.fifo, h.fifo, y.fifo"),
         ({"depths": ("x.fifo=two",)}, "depth of FIFO 'x.fifo' must be a number >= 1, got 'two'"),
         ({"depths": ("x.fifo=0",)}, "depth of FIFO 'x.fifo' must be a number >= 1, got '0'"),
         ({"cluster": "any"}, "unknown cluster 'any'; fix: one of connected, stage"),
@@ -347,7 +348,7 @@ def test_a_given_depth_that_stops_the_design():
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str):
     with pytest.raises(FastmlError, match=message) as error:
-        stream(residual(), **({"cluster": "stage"} | options))
+        stream(residual(), **options)
     assert error.value.code == "FML-USAGE"
 
 

@@ -36,6 +36,9 @@ class Port:
     name: str
     is_output: bool
     elements: Elements
+    """Of one beat."""
+    beats: int = 1
+    """Beats a frame."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,21 @@ def simulate(module: ModuleOp, stimulus: Stimulus, taps: Collection[str] = ()) -
     its port). Raise :class:`FastmlError` where the module has no schedule, or one that
     contradicts itself.
     """
-    return Program(module).simulate(stimulus, taps)
+    return program_of(module).simulate(stimulus, taps)
 
 
 def evaluate(module: ModuleOp, beats: Mapping[str, Integers], taps: Collection[str] = ()) -> Values:
     """Execute for values alone; no schedule is needed, and none is looked at."""
-    return Program(module, timed=False).evaluate(beats, taps)
+    return program_of(module, timed=False).evaluate(beats, taps)
+
+
+def program_of(module: ModuleOp, *, timed: bool = True) -> "Program":
+    """Return ``module`` ready to run: a static design, or a dataflow."""
+    if directives.DATAFLOW not in top_function(module).attributes:
+        return Program(module, timed=timed)
+    from fastml.runtime.affine_dataflow import DataflowProgram
+
+    return DataflowProgram(module, timed=timed)
 
 
 @dataclass
@@ -74,6 +86,9 @@ class _Seen:
 
 class Program:
     """A module made ready to run many times."""
+
+    is_stream = False
+    """Whether its ports are of protocol ``rv``."""
 
     def __init__(self, module: ModuleOp, *, timed: bool = True):
         self.library = Library(module, timed)
@@ -104,7 +119,7 @@ class Program:
     def evaluate(self, beats: Mapping[str, Integers], taps: Collection[str] = ()) -> Values:
         """Execute on every frame of ``beats``, for values alone."""
         seen = self._execute(beats, taps)
-        return Values(_joined(seen.outputs), _joined(seen.taps))
+        return Values(joined(seen.outputs), joined(seen.taps))
 
     def simulate(self, stimulus: Stimulus, taps: Collection[str] = ()) -> Trace:
         """Execute on every frame of ``stimulus``; predict cycles from the schedule."""
@@ -118,7 +133,7 @@ class Program:
                 f"'fastml.ii' is {self.initiation_interval}, but a function needs {seen.interval}",
                 self.top,
             )
-        outputs, edges = _joined(seen.outputs), _joined(seen.taps)
+        outputs, edges = joined(seen.outputs), joined(seen.taps)
         return Trace(
             {port: Signal(v, offers + self.latency) for port, v in outputs.items()},
             {name: Signal(v, offers + seen.cycles[name]) for name, v in edges.items()},
@@ -138,10 +153,10 @@ class Program:
             seen.interval = max(seen.interval, run.interval)
             count = min(chunk, frames - first)
             for name, parts in seen.outputs.items():
-                parts.append(self._read(ports[name], name, count))
+                parts.append(self.read(ports[name], name, count))
             for name, parts in seen.taps.items():
                 memory = self._edge(ports, run, name)
-                parts.append(self._read(memory, name, count))
+                parts.append(self.read(memory, name, count))
                 seen.cycles[name] = np.array(memory.cycles, np.int64)
         return seen
 
@@ -179,7 +194,7 @@ class Program:
             )
         return found[0]
 
-    def _read(self, memory: Memory, name: str, frames: int) -> Integers:
+    def read(self, memory: Memory, name: str, frames: int) -> Integers:
         """Return the elements of an edge, each in its own type."""
         if memory.elements is None:
             raise FastmlError(f"edge '{name}' has no 'fastml.elements'", self.top)
@@ -194,12 +209,13 @@ class Program:
         return narrow(beats)
 
 
-def _joined(batches: Mapping[str, list[Integers]]) -> dict[str, Integers]:
-    joined: dict[str, Integers] = {}
+def joined(batches: Mapping[str, list[Integers]]) -> dict[str, Integers]:
+    """Put the batches of each edge together."""
+    whole: dict[str, Integers] = {}
     for name, parts in batches.items():
         exact = [part.astype(object) for part in parts]
-        joined[name] = parts[0] if len(parts) == 1 else narrow(np.concatenate(exact))
-    return joined
+        whole[name] = parts[0] if len(parts) == 1 else narrow(np.concatenate(exact))
+    return whole
 
 
 def check_beats(ports: Sequence[Port], beats: Mapping[str, Integers], top: Operation) -> int:
@@ -221,7 +237,10 @@ def check_beats(ports: Sequence[Port], beats: Mapping[str, Integers], top: Opera
         if values.dtype.name not in ("int64", "object"):
             raise _misfit(f"beats of '{port.port}' are {values.dtype}, not integers", top)
         _check_range(port, values, top)
-        frames.add(len(values))
+        count, rest = divmod(len(values), port.beats)
+        if rest:
+            raise _misfit(f"'{port.port}' has {port.beats} beats a frame, got {len(values)}", top)
+        frames.add(count)
     if len(frames) > 1:
         raise _misfit("the ports have different numbers of beats", top)
     return frames.pop() if frames else 1
@@ -271,7 +290,8 @@ def ports_of(top: func.FuncOp) -> list[Port]:
         layout = described.data.get("fastml.elements")
         elements = elements_attribute(layout, type_, top)
         is_output = texts["direction"] == "out"
-        ports.append(Port(texts["port"], texts["name"], is_output, elements))
+        beats = type_.get_shape()[0] if len(type_.get_shape()) > 1 else 1
+        ports.append(Port(texts["port"], texts["name"], is_output, elements, beats))
     if len({port.port for port in ports}) < len(ports):
         raise FastmlError("two arguments have the same 'fastml.port'", top)
     return ports

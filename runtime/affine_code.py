@@ -35,8 +35,10 @@ from fastml.runtime.affine_time import (
     Pace,
     Timing,
     as_ready,
+    has_phases,
     hold_arguments,
     illegal,
+    last_phase,
     release_arguments,
     schedule_of,
     store_over_time,
@@ -157,6 +159,7 @@ class _Builder:
         self.library = library
         self.timed = library.timed
         self.over_time = False
+        self.phased = False
         self.slots: dict[SSAValue, int] = {}
         self.template: list[Any] = [None]
 
@@ -171,7 +174,8 @@ class _Builder:
             for attributes in directives.argument_attributes(function)
         ]
         looped = any(isinstance(op, affine.ForOp) for op in block.ops)
-        self.over_time = looped and self.timed
+        self.phased = has_phases(function)
+        self.over_time = looped and self.timed and not self.phased
         steps, results = self.block(block)
         return Code(function, self.over_time, inputs, arguments, results, self.template, steps)
 
@@ -186,11 +190,14 @@ class _Builder:
     def block(self, block: Block) -> tuple[list[Step], list[int]]:
         """Compile a block; return its steps and the slots that its end passes on."""
         steps: list[Step] = []
+        after = 0
         for op in block.ops:
             if isinstance(op, affine.YieldOp | func.ReturnOp):
                 return steps, [self.slot(value) for value in op.operands]
             if (step := self.operation(op)) is not None:
-                steps.append(step)
+                steps.append(step if after == 0 else _later(step, after))
+            if isinstance(op, affine.ForOp) and self.phased and self.timed:
+                after = last_phase(op)
         return steps, []
 
     def operation(self, op: Operation) -> Step | None:
@@ -294,6 +301,8 @@ class _Builder:
         """Compile a read; only a select may take an undefined value, and not choose it."""
         m = self.slot(source)
         at = timing_of(op, 0) if self.over_time else self.timing(op)
+        if self.timed and self.phased and isinstance(source.owner, Block):
+            at = timing_of(op, 0)  # an input, there when the phase fires
         (result,) = op.results
         d = self.slot(result)
         uses = result.uses
@@ -341,9 +350,9 @@ class _Builder:
                 raise FastmlError("writes to a constant", op)
             if not memory.fits(k, v[s]):
                 assert memory.elements is not None
-                width, signed = memory.elements.widths[k], memory.elements.signed[k]
-                own = f"{'s' if signed else 'u'}{width}"
-                raise FastmlError(f"writes what element {k}, {own}, cannot hold", op)
+                layout, e = memory.elements, k % len(memory.elements)
+                own = f"{'s' if layout.signed[e] else 'u'}{layout.widths[e]}"
+                raise FastmlError(f"writes what element {e}, {own}, cannot hold", op)
             memory.values[k] = v[s]
             cycle = at(base, max(base, c[s]))
             if over_time:
@@ -510,6 +519,11 @@ class _Builder:
         """Return a loop bound as a function of the values."""
         evaluators = self.evaluators(op, map_.data, operands)
         return lambda v: among([evaluate(v) for evaluate in evaluators])
+
+
+def _later(step: Step, cycles: int) -> Step:
+    """Count the time of a step from a later cycle."""
+    return lambda v, c, base: step(v, c, base + cycles)
 
 
 def _evaluator(

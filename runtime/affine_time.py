@@ -4,7 +4,9 @@ In a function without loops time is that of the design, counted from the frame's
 beat, and a value is a wire: it is there in the cycle in which its operation executes. A
 function with loops runs over time from the cycle of its call on: it holds its inputs, its
 memories are clocked (what is stored in a cycle can be read from the next one on), and its
-outputs appear, whole, in the cycle that its latency says.
+outputs appear, whole, in the cycle that its latency says. A process of a dataflow that is a
+loop over phases is wiring again, in each phase: its time is that of firings as close as they
+may be, and what follows the loop counts from the last one.
 """
 
 import sys
@@ -13,8 +15,10 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from xdsl.dialects import affine, func
-from xdsl.dialects.builtin import UnitAttr
+from xdsl.dialects.builtin import MemRefType, UnitAttr
 from xdsl.ir import Operation
+from xdsl.ir.affine import AffineConstantExpr
+from xdsl.utils.hints import isa
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
@@ -39,6 +43,23 @@ def schedule_of(function: func.FuncOp, name: str) -> int:
             code="FML-NO-SCHEDULE",
         )
     return value
+
+
+def has_phases(function: func.FuncOp) -> bool:
+    """Whether a function is a process that fires several times a frame."""
+    if directives.PROCESS not in function.attributes:
+        return False
+    types = [argument.type for argument in function.args]
+    return any(isa(type_, MemRefType) and len(type_.get_shape()) > 1 for type_ in types)
+
+
+def last_phase(op: affine.ForOp) -> int:
+    """Return the cycle of the last phase of a process, from the first one on."""
+    match op.upperBoundMap.data.results:
+        case (AffineConstantExpr(value=phases),):
+            return (phases - 1) * (directives.integer(op.attributes, directives.PIPELINE) or 0)
+        case _:
+            raise illegal("the number of phases is no constant", op)
 
 
 def as_ready(base: int, ready: int) -> int:

@@ -232,9 +232,19 @@ class LoopLevel(ModuleLevel):
 
     @cached_property
     def _program(self) -> Any:
-        from fastml.runtime.affine import Program
+        from fastml.runtime.affine import program_of
 
-        return Program(self.module)
+        return program_of(self.module)
+
+    @property
+    def protocol(self) -> str:
+        """What the top function is: a static design, or a network of processes."""
+        return RV if self._program.is_stream else PULSE
+
+    @property
+    def beat_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Beats a frame and elements a beat of the input edges."""
+        return {port.name: (port.beats, len(port.elements)) for port in self._program.inputs}
 
     @property
     def time(self) -> tuple[int, int] | None:

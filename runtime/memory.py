@@ -55,9 +55,12 @@ class Memory:
 
     def fits(self, flat: int, values: Array) -> bool:
         """Tell if the values are in the range of the element's own type."""
-        if self.elements is None or self.elements.widths[flat] >= self.width:
+        if self.elements is None:
             return True
-        width, signed = self.elements.widths[flat], self.elements.signed[flat]
+        element = flat % len(self.elements)  # of a beat, where there are several
+        if self.elements.widths[element] >= self.width:
+            return True
+        width, signed = self.elements.widths[element], self.elements.signed[element]
         own = wrap(width)(values) if signed and width else unsigned(values, width)
         return bool((own == values).all())
 
@@ -92,7 +95,7 @@ def check_memref(type_: Attribute, op: Operation) -> MemRefType[Attribute]:
 def elements_attribute(
     attribute: Attribute | None, type_: MemRefType[Attribute], at: Operation
 ) -> Elements:
-    """Return the layout that ``fastml.elements`` gives to a memref."""
+    """Return the layout that ``fastml.elements`` gives to a memref, or to each beat of it."""
     if not isinstance(attribute, StringAttr):
         raise FastmlError("needs 'fastml.elements', a string", at)
     try:
@@ -100,7 +103,7 @@ def elements_attribute(
     except ValueError as error:
         raise FastmlError(f"'fastml.elements': {error}", at) from error
     width = max(1, elements.container[0])
-    if (len(elements),) != type_.get_shape() or width_of_type(type_.element_type) != width:
+    if (len(elements),) != type_.get_shape()[-1:] or width_of_type(type_.element_type) != width:
         raise FastmlError(
             f"'fastml.elements' describes memref<{len(elements)}xi{width}>, not {type_}",
             at,

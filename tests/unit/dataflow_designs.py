@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import ModuleOp, UnitAttr
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 
 from fastml.compiler.pipelines import new_context
 from fastml.compiler.support.diagnostics import LocatingParser
 from fastml.dialects import directives
 from fastml.dialects.affine_processes import dataflow_of
-from fastml.dialects.elements import Elements
 from fastml.dialects.token_flow import Network
-from fastml.lowering.dense_loops import build_dense_loop
 from fastml.runtime.trace import Integers
 
 Beats = Mapping[str, Integers]
@@ -476,19 +474,42 @@ def _dots(beats: Beats) -> Integers:
     return sums[:, [1, 3]]
 
 
-MATRIX = np.array([[3, -1], [0, 5], [-7, 2]])
+MATRIX = np.array([[1, 4], [-2, -16], [3, 15]])
+
+DENSE = """
+"memref.global"() <{sym_name = "weights", sym_visibility = "private", constant,
+  type = memref<2x3xi5>,
+  initial_value = dense<[[1, -2, 3], [4, -16, 15]]> : tensor<2x3xi5>}> : () -> ()
+""" + _function(
+    "dense",
+    [_argument("x", "3xi6", "3 x s6", "in"), _argument("y", "2xi11", "2 x s11", "out")],
+    6,
+    9,
+    """
+  %w = memref.get_global @weights : memref<2x3xi5>
+  %zero = arith.constant 0 : i11
+  affine.for %j = 0 to 2 {
+    %sum = affine.for %i = 0 to 3 iter_args(%part = %zero) -> (i11) {
+      %0 = affine.load %x[%i] : memref<3xi6>
+      %1 = affine.load %w[%j, %i] : memref<2x3xi5>
+      %2 = arith.extsi %0 : i6 to i11
+      %3 = arith.extsi %1 : i5 to i11
+      %4 = arith.muli %2, %3 {fastml.start = 1 : i64} : i11
+      %5 = arith.addi %part, %4 {fastml.start = 2 : i64} : i11
+      affine.yield %5 : i11
+    } {fastml.pipeline = 1 : i64}
+    affine.store %sum, %y[%j] : memref<2xi11>
+  } {fastml.pipeline = 3 : i64, fastml.start = 1 : i64}""",
+)
+"""Six products, one a cycle."""
 
 
 def _folded() -> Design:
     """A dense layer with one product a cycle, behind and before others."""
-    layout = Elements.parse("3 x s6"), Elements.parse("2 x s11")
-    *memories, function = build_dense_loop(MATRIX, np.array([4, -9]), *layout, "dense")
-    assert isinstance(function, FuncOp)
-    function.attributes[directives.PROCESS] = UnitAttr()
     text = _top(
         [_port("x", "3xi6", "3 x s6", "in"), _port("y", "2xi11", "2 x s11", "out", 1)],
         6,
-        15,
+        14,
         f"""
   {_alloc("h", "3xi6", "3 x s6", 2)}
   {_alloc("d", "2xi11", "2 x s11", 2)}
@@ -510,10 +531,10 @@ def _folded() -> Design:
         for n in range(2)
     )
     text += _function("relu", relu, 1, 1, body)
-    text += "\n".join(str(op) for op in [*memories, function])
+    text += DENSE
 
     def reference(beats: Beats) -> dict[str, Integers]:
-        return {"y": np.maximum(beats["x"] @ MATRIX + np.array([4, -9]), 0)}
+        return {"y": np.maximum(beats["x"] @ MATRIX, 0)}
 
     return Design(text, reference, {"x": (1, "3 x s6")}, {"y": 1}, {})
 

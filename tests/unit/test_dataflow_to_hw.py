@@ -18,9 +18,10 @@ from fastml.compiler.emit.systemverilog import emit_systemverilog
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.directives import verify_directives
 from fastml.dialects.elements import Elements, ranges_of
+from fastml.dialects.token_flow import DeadlockError
 from fastml.lowering.affine_to_hw import lower_module
-from fastml.runtime.clocked_levels import RtlLevel, pinout_of
-from fastml.runtime.levels import open_level
+from fastml.runtime.clocked_levels import HardwareLevel, RtlLevel, pinout_of
+from fastml.runtime.levels import Level, open_level
 from fastml.runtime.trace import Integers, Stimulus, Trace
 from fastml.runtime.verilator import lint
 
@@ -70,6 +71,24 @@ def agree(design: Design, stimulus: Stimulus, seen: Seen, trace: Trace) -> None:
         np.testing.assert_array_equal(trace.taps[name].values, reference(stimulus.beats), name)
 
 
+def level_taps(level: Level) -> list[str]:
+    assert isinstance(level, HardwareLevel)
+    return list(level.pinout.taps)
+
+
+def same(predicted: Trace, measured: Trace) -> None:
+    """The affine interpreter says the same, of every edge that the hardware shows."""
+    for ours, theirs in (
+        (predicted.outputs, measured.outputs),
+        (predicted.taps, measured.taps),
+    ):
+        assert ours.keys() == theirs.keys()
+        for name, signal in ours.items():
+            np.testing.assert_array_equal(signal.values, theirs[name].values, name)
+            ours_at, theirs_at = np.broadcast_arrays(signal.cycles, theirs[name].cycles)
+            np.testing.assert_array_equal(ours_at, theirs_at, name)
+
+
 @pytest.mark.parametrize("name", DESIGNS)
 def test_unstalled(name: str):
     """Beats as fast as they are taken; the design states its true latency and interval."""
@@ -78,7 +97,9 @@ def test_unstalled(name: str):
     level = open_level("hw", lowered(module))
     stimulus = stimulus_of(design, 12, np.random.default_rng(1), 0, 1)
     seen = expected(module, stimulus)
-    agree(design, stimulus, seen, level.simulate(stimulus, list(design.edges)))
+    trace = level.simulate(stimulus, level_taps(level))
+    agree(design, stimulus, seen, trace)
+    same(open_level("affine", module).simulate(stimulus, list(trace.taps)), trace)
     assert level.time is not None
     ii, latency = level.time
     last = {n: seen.taken[n][count - 1 :: count] for n, count in design.outputs.items()}
@@ -100,10 +121,14 @@ def test_gaps_and_stalls(name: str, seed: int, depths: list[int], idle: float, r
     module = design.module(dict(zip(design.fifos, depths, strict=False)))
     stimulus = stimulus_of(design, 9, np.random.default_rng(seed), idle, ready)
     seen = expected(module, stimulus)
-    level = open_level("hw", lowered(module))
+    level, program = open_level("hw", lowered(module)), open_level("affine", module)
     if seen.done:
-        agree(design, stimulus, seen, level.simulate(stimulus, list(design.edges)))
+        trace = level.simulate(stimulus, level_taps(level))
+        agree(design, stimulus, seen, trace)
+        same(program.simulate(stimulus, list(trace.taps)), trace)
         return
+    with pytest.raises(DeadlockError):
+        program.simulate(stimulus, [])
     last = max(
         cycle for cycles in [*seen.accepted.values(), *seen.taken.values()] for cycle in cycles[-1:]
     )

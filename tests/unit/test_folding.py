@@ -110,11 +110,11 @@ def module_of(layer: Layer, plan: FoldedAttr) -> ModuleOp:
 
 
 def random_layer(rng: np.random.Generator) -> Layer:
-    rows, columns = rng.integers(1, 9, 2).tolist()
+    rows, columns = (int(size) for size in rng.integers(1, 9, 2))
     positions = int(rng.choice([1, 1, 2]))
     matrix = matrix_of(rng, rows, columns)
-    lows = rng.integers(-9, 5, rows * positions)
-    highs = lows + rng.integers(0, 20, rows * positions)
+    lows: Integers = rng.integers(-9, 5, rows * positions)
+    highs: Integers = lows + rng.integers(0, 20, rows * positions)
     return Layer(matrix, rng.integers(-40, 40, columns), positions, lows, highs)
 
 

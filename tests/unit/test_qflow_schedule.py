@@ -20,8 +20,8 @@ GENERIC = TARGETS["generic"]
 
 
 def channel(count: int, low: int, high: int) -> ChannelType:
-    bounds = (integer_array(np.full(count, bound, object)) for bound in (low, high))
-    return ChannelType.of((count,), *bounds)
+    lows, highs = (integer_array(np.full(count, bound, object)) for bound in (low, high))
+    return ChannelType.of((count,), lows, highs)
 
 
 def chain(*matrices: Any, width: int = 8) -> ModuleOp:

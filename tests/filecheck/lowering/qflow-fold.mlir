@@ -38,7 +38,8 @@ qflow.graph @mixed ["x"] -> ["z"] {
 // complements are part of what a sum starts with. A plan that is given stays.
 // CHECK-LABEL: qflow.graph @few
 // CHECK:         architecture = #qflow.folded<3, end_to_end 2 x 1, shift_add, logic, [1, 2, 2] in 5>
-// AFFINE-LABEL: func.func private @dense_y
+// AFFINE-LABEL: func.func @few(
+// AFFINE:       func.func private @dense_y
 // AFFINE:         affine.for %c = 0 to 3 iter_args(
 // AFFINE:           [[AT:%.*]] = affine.load %select[%c]
 // AFFINE-NEXT:      [[INDEX:%.*]] = arith.index_cast [[AT]] : i3 to index

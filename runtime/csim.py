@@ -19,7 +19,6 @@ from functools import cache
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
-from resource import struct_rusage
 from typing import Any
 
 import numpy as np
@@ -271,27 +270,33 @@ def _compile(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         used = list(pool.map(_command, commands, [work] * len(commands)))
     used.append(_command([compiler, "-shared", *options, *targets, "-o", "design.so"], work))
-    return BuildCost(
-        sum(u.ru_utime + u.ru_stime for u in used),
-        max(u.ru_maxrss for u in used) * _RSS_UNIT,
-        len(sources),
-    )
+    return BuildCost(sum(cpu for cpu, _ in used), max(peak for _, peak in used), len(sources))
 
 
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in which the system counts resident memory."""
+_MEASURED = f"""
+import os, resource, sys
+status = os.spawnvp(os.P_WAIT, sys.argv[2], sys.argv[2:])
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+with open(sys.argv[1], "w") as file:
+    file.write(f"{{used.ru_utime + used.ru_stime}} {{used.ru_maxrss * {_RSS_UNIT}}}")
+sys.exit(status != 0)
+"""
+"""Runs a command and says what it used. It is a process of its own, since the memory of a
+child counts what its parent had when it was forked, which for a compiler of networks is much.
+"""
 
 
-def _command(command: Sequence[str], folder: Path) -> struct_rusage:
-    """Run a command; return what it used."""
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if not process.returncode:
-            return used
-        output.seek(0)
-        said = output.read().decode(errors="replace").splitlines()
+def _command(command: Sequence[str], folder: Path) -> tuple[float, int]:
+    """Run a command; return its seconds of CPU and its most bytes."""
+    with tempfile.NamedTemporaryFile("r", dir=folder) as used:
+        measured = [sys.executable, "-I", "-S", "-c", _MEASURED, used.name, *command]
+        done = subprocess.run(measured, cwd=folder, capture_output=True, text=True, check=False)
+        if not done.returncode:
+            cpu, peak = used.read().split()
+            return float(cpu), int(peak)
+    said = done.stderr.splitlines()
     lines = [line for line in said if "error" in line]
     reason = (lines or said or ["it gave no reason"])[0]
     raise FastmlError(f"{command[0]} failed: {reason}", in_file("csim"), code="FML-TOOL")

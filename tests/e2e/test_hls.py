@@ -69,6 +69,7 @@ def test_published_networks(
     found = design.verify(vectors=frames, levels=LEVELS)
     assert found.frames == frames
     assert len(found.counts.edges) > 5
+    assert found.notes[0].startswith("csim: g++ took ")
     cost = design.csim.build().cost
     assert cost.peak_bytes < 2e9
     record_property(f"g++, {network.name}, {flavour}", str(cost))

@@ -18,9 +18,9 @@ from fastml.runtime.csim import CppPort
 
 FILE_STATEMENTS = 8000
 """Statements after which a new file begins. Each file instantiates the templates of all widths
-anew: a layer of 784 x 128 in files of 2000 statements takes g++ 198 s of CPU and 1.1 GB, of
-8000 only 99 s and 390 MB (47 s with ac_int); such a file takes 7 s at ``-O0``, 26 s at ``-O1``
-and 35 s at ``-O2``."""
+anew: a layer of 784 x 128 in files of 2000 statements takes g++ 198 s of CPU, of 8000 only
+99 s (47 s with ac_int) and 390 MB for the largest. Such a file takes 7 s at ``-O0``, 26 s and
+600 MB at ``-O1``, 35 s at ``-O2``."""
 
 
 @dataclass(frozen=True)

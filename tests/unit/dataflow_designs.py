@@ -395,11 +395,10 @@ func.func private @twice(
   affine.for %k = 0 to 3 {
     %0 = affine.load %x[%k, 0] : memref<3x2xi9>
     affine.store %0, %y[%k * 2] : memref<5xi9>
-    "affine.if"(%k) <{condition = affine_set<(d0) : (d0 <= 1)>}> ({
+    affine.if affine_set<(d0) : (1 - d0 >= 0)>(%k) {
       %1 = affine.load %x[%k, 1] : memref<3x2xi9>
       affine.store %1, %y[%k * 2 + 1] : memref<5xi9>
-      affine.yield
-    }, {}) : (index) -> ()
+    }
   } {fastml.pipeline = 1 : i64}""",
     ),
     lambda beats: {"y": _doubled(beats)[:, :5], "z": _swapped(beats)},
@@ -451,10 +450,9 @@ DOT = Design(
     %3 = arith.extsi %1 : i4 to i13
     %4 = arith.muli %2, %3 {fastml.start = 1 : i64} : i13
     %5 = arith.addi %part, %4 {fastml.start = 2 : i64} : i13
-    "affine.if"(%k) <{condition = affine_set<(d0) : (d0 == 1)>}> ({
+    affine.if affine_set<(d0) : (d0 == 1)>(%k) {
       affine.store %5, %y[0] : memref<2xi13>
-      affine.yield
-    }, {}) : (index) -> ()
+    }
     affine.yield %5 : i13
   } {fastml.pipeline = 1 : i64}
   %6 = arith.addi %total, %total {fastml.start = 3 : i64} : i13

@@ -66,6 +66,8 @@ DATAFLOW = "fastml.dataflow"
 """The calls of a function run concurrently, each as soon as it has its inputs."""
 PROCESS = "fastml.process"
 """Marks a function that a dataflow calls: its cycles are counted from its own firing."""
+STORAGE = "fastml.storage"
+"""What a constant memory is made of: ``"block"`` memory, or ``"logic"`` (the default)."""
 INTERFACE = "fastml.interface"
 """Names, types and host-side arithmetic of the model's inputs and outputs; opaque here."""
 TAPS = "fastml.taps"
@@ -92,6 +94,11 @@ def _is_dictionary(value: Attribute) -> str | None:
 def _is_direction(value: Attribute) -> str | None:
     known = isinstance(value, StringAttr) and value.data in ("in", "out")
     return None if known else '"in" or "out"'
+
+
+def _is_storage(value: Attribute) -> str | None:
+    known = isinstance(value, StringAttr) and value.data in ("logic", "block")
+    return None if known else '"logic" or "block"'
 
 
 def _is_layout(value: Attribute) -> str | None:
@@ -166,6 +173,7 @@ DIRECTIVES: Mapping[str, Directive] = {
     STREAM: _on(_at_least(1), ARGUMENT, "memref.alloc"),
     DATAFLOW: _on(_is_unit, "func.func"),
     PROCESS: _on(_is_unit, "func.func"),
+    STORAGE: _on(_is_storage, "memref.global"),
     INTERFACE: _on(_is_dictionary, "builtin.module"),
     TAPS: _on(_is_dictionary, "builtin.module"),
     PORTS: _on(_is_dictionary, "hw.module"),

@@ -36,7 +36,7 @@ from xdsl.ir import Operation, Region, SSAValue
 
 from fastml.dialects import directives
 from fastml.dialects.elements import Elements
-from fastml.dialects.qflow_folded import FoldedAttr, Order
+from fastml.dialects.qflow_folded import FoldedAttr, Order, Storage
 from fastml.lowering.folding import Layer, Run
 from fastml.lowering.folding_body import Body, Datapath, Place, Table, affine_place
 from fastml.lowering.folding_pipeline import Pipeline
@@ -63,6 +63,9 @@ def build_dense_loop(
     place = UnknownLoc() if location is None else location
     in_step = terms.slots.shape.order is Order.IN_STEP
     nest = (_InStep if in_step else _EndToEnd)(terms, pipeline, (inputs, outputs), name, place)
+    weights = nest.data.weights.op
+    if weights is not None and Storage(plan.storage.data) is Storage.BLOCK:
+        weights.attributes[directives.STORAGE] = StringAttr(Storage.BLOCK)
     return nest.build(plan.reuse.data)
 
 

@@ -15,22 +15,22 @@ from fastml.lowering.contracts import LUT_PER_BRAM, LUT_PER_DSP
 from fastml.lowering.folding import Layer, Shape, ceil_div, shape_of
 from fastml.lowering.folding_terms import digits_of
 
-SMALL_PRODUCT = 30
+SMALL_PRODUCT = 16
 """Bits of one factor times bits of the other, up to which a product is made of tables."""
 TABLE_WORDS = 64
 """Words that a look-up table holds of one bit."""
 MUX_WAYS = 4
 """Inputs among which a look-up table chooses."""
-BLOCK_BITS, BLOCK_WIDTH = 18_432, 36
-"""Bits of a block memory, and the most that it reads in a cycle."""
+BLOCKS = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+"""Words and bits of a word that a block memory can have."""
 DSP_WIDTHS = (18, 27)
 """Widths of the factors of a multiplier."""
 
 
 DSP_WEIGHT = 1.5 * LUT_PER_DSP
 """Look-up tables worth a multiplier: more than its share, as its wires are long."""
-DEEP = 256
-"""Words of a constant memory from which on its multiplexers need tables too."""
+DEEP, DEEP_FACTOR = 256, 1.5
+"""Words of a constant memory from which on its multiplexers cost too, and how much."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,13 @@ def table_luts(words: int, bits: float) -> float:
     """Return the look-up tables of a constant memory."""
     if words <= 1:
         return 0.0
-    tree = 4 / 3 if words > DEEP else 1.0
+    tree = DEEP_FACTOR if words > DEEP else 1.0
     return bits * tree * max(words / TABLE_WORDS, min(words, 16) / 16)
+
+
+def block_memories(words: int, bits: int) -> int:
+    """Return the block memories of a constant memory."""
+    return min(ceil_div(words, depth) * ceil_div(bits, width) for depth, width in BLOCKS)
 
 
 def mux_luts(ways: int, bits: int) -> float:
@@ -134,7 +139,7 @@ class Estimator:
             lut += shape.groups * total
         words, bits = shape.depth, lanes * constant_bits
         storage, bram, logic = Storage.LOGIC, 0, table_luts(words, bits)
-        blocks = max(ceil_div(int(words * bits), BLOCK_BITS), ceil_div(int(bits), BLOCK_WIDTH))
+        blocks = block_memories(words, int(bits))
         if words > TABLE_WORDS and blocks * LUT_PER_BRAM < logic:
             storage, bram, logic = Storage.BLOCK, blocks, 0.0
         dsp = lanes * product.dsp

@@ -16,8 +16,10 @@ from xdsl.dialects.builtin import IndexType, IntegerAttr, MemRefType
 from xdsl.ir import Block, Operation, SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import directives
 from fastml.dialects.elements import width_of
 from fastml.lowering.arith_to_comb import PREDICATES, build_arith, width_of_type
+from fastml.lowering.constants import definition_of
 from fastml.lowering.hw_builder import Netlist, Wire, index_width, signed
 from fastml.lowering.hw_hints import name_elements
 from fastml.lowering.hw_materialise import Output, materialise
@@ -81,6 +83,8 @@ class LoopLowering:
         self.controls: dict[Loop, Control] = {}
         self.memories: dict[SSAValue, _Memory] = {}
         self.carried: dict[SSAValue, Wire] = {}
+        self.rows: dict[Operation, Wire] = {}
+        """Words of block memories, by the load that reads them."""
         self.held: dict[SSAValue, Wire] = {}
         ports = {edge.port for _, edge in argument_edges(facts.function)}
         self.start_port = unused("valid", ports)
@@ -297,7 +301,7 @@ class LoopLowering:
         source = op.operands[0]
         width = width_of_type(op.results[0], op)
         if isinstance(source.owner, memref.GetGlobalOp):
-            return self.look_up(source.owner, address, width, scope, time)
+            return self.look_up(op, address, scope, time)
         memory = self.memories[source]
         elements = memory.registers
         layout = memory.edge.elements
@@ -315,16 +319,70 @@ class LoopLowering:
         index = self.index_at(address, index_width(len(wide)), scope, time)
         return self.netlist.extend(self.netlist.select(wide, index), width, sign=sign)
 
-    def look_up(
-        self, op: memref.GetGlobalOp, address: Linear, width: int, scope: _Scope, time: int
-    ) -> Wire:
+    def look_up(self, op: Operation, address: Linear, scope: _Scope, time: int) -> Wire:
         """Read what is reached of a constant memory, no wider than its contents."""
-        words, address = reachable(self.facts.indices.words(op), address)
-        words = [signed(word & ((1 << width) - 1), width) for word in words]
-        narrow, sign = width_of(min(words), max(words))
-        index = self.index_at(address, index_width(len(words)), scope, time)
-        word = self.netlist.lookup(words, index, narrow)
+        words, narrow, sign = self.row(op, address)
+        width = width_of_type(op.results[0], op)
+        if address.factors and self.in_block(op):
+            word = self.block_word(op, address, scope, time)
+        else:
+            _, place = reachable((), address)
+            index = self.index_at(place, index_width(len(words)), scope, time)
+            word = self.netlist.lookup(words, index, narrow)
         return self.netlist.extend(word, width, sign=sign)
+
+    def row(self, op: Operation, address: Linear) -> tuple[list[int], int, bool]:
+        """Return the words that a load reaches, their width and whether they have a sign."""
+        source = op.operands[0].owner
+        assert isinstance(source, memref.GetGlobalOp)
+        width = width_of_type(op.results[0], op)
+        words, _ = reachable(self.facts.indices.words(source), address)
+        words = [signed(word & ((1 << width) - 1), width) for word in words]
+        return words, *width_of(min(words), max(words))
+
+    def in_block(self, op: Operation) -> bool:
+        """Whether a constant is to be in block memory."""
+        source = op.operands[0].owner
+        assert isinstance(source, memref.GetGlobalOp)
+        return directives.text(definition_of(source).attributes, directives.STORAGE) == "block"
+
+    def block_word(self, op: Operation, address: Linear, scope: _Scope, time: int) -> Wire:
+        """Read one of the rows that a memory has side by side, with an address in common.
+
+        The words of one address are one long word, which the memory itself registers.
+        """
+        if op not in self.rows:
+            offset, offsets = 0, dict[Operation, int]()
+            packed = [0] * len(self.row(op, address)[0])
+            for load in self.rows_beside(op, address, time):
+                words, width, _ = self.row(load, self.facts.indices.address(load))
+                mask = (1 << width) - 1
+                packed = [a | (b & mask) << offset for a, b in zip(packed, words, strict=True)]
+                offsets[load] = offset
+                offset += width
+            _, place = reachable((), address)
+            index = self.index_at(place, index_width(len(packed)), scope, time)
+            whole = self.netlist.lookup(packed, index, offset)
+            self.netlist.delay(whole, 1)  # one register, from which the words are taken
+            for load, low in offsets.items():
+                _, width, _ = self.row(load, self.facts.indices.address(load))
+                self.rows[load] = self.netlist.extract(whole, low, width)
+        return self.rows[op]
+
+    def rows_beside(self, op: Operation, address: Linear, time: int) -> list[Operation]:
+        """Return the loads that read other rows of a memory when ``op`` does."""
+        source = op.operands[0].owner
+        assert isinstance(source, memref.GetGlobalOp)
+        assert op.parent is not None
+        found = list[Operation]()
+        for load in op.parent.ops:
+            other = load.operands[0].owner if is_load(load) else None
+            if isinstance(other, memref.GetGlobalOp) and other.name_ == source.name_:
+                at = self.facts.indices.address(load)
+                same = at.table is None and at.factors == address.factors
+                if same and self.facts.times[load] == time:
+                    found.append(load)
+        return found
 
     def store(self, op: Operation, address: Linear, scope: _Scope, time: int) -> None:
         """Enable the registers of the elements that may be meant."""

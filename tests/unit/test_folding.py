@@ -1,16 +1,19 @@
 """Plans of folded layers: every product once, in time; and the loops that they become."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import IntAttr, ModuleOp
 
+from fastml.compiler.emit.systemverilog import emit_systemverilog
 from fastml.compiler.pipelines import new_context
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
 from fastml.dialects.array import ArrayAttr, Integers
-from fastml.dialects.qflow_folded import FoldedAttr, Order, Products
+from fastml.dialects.qflow_folded import FoldedAttr, Order, Products, Storage
 from fastml.lowering.affine_to_hw import AffineToHw
 from fastml.lowering.check_schedule import CheckSchedule
 from fastml.lowering.folding import Layer, Slots, ceil_div, shape_of, slots_of
@@ -22,6 +25,7 @@ from fastml.lowering.qflow_to_affine import QflowToAffine
 from fastml.runtime.clocked_levels import HardwareLevel
 from fastml.runtime.levels import LoopLevel
 from fastml.runtime.trace import Stimulus
+from fastml.runtime.yosys import synthesise
 
 FRAMES = 8
 
@@ -123,10 +127,11 @@ def random_layer(rng: np.random.Generator) -> Layer:
     seed=st.integers(0, 1 << 30),
     order=st.sampled_from(list(Order)),
     products=st.sampled_from(list(Products)),
+    storage=st.sampled_from(list(Storage)),
     data=st.data(),
 )
 def test_loops_are_exact_and_on_time(
-    seed: int, order: Order, products: Products, data: st.DataObject
+    seed: int, order: Order, products: Products, storage: Storage, data: st.DataObject
 ):
     rng = np.random.default_rng(seed)
     layer = random_layer(rng)
@@ -135,7 +140,7 @@ def test_loops_are_exact_and_on_time(
     shape = shape_of(layer.matrix, layer.positions, reuse, lanes, order)
     if shape is None:
         return
-    check(layer, FoldedAttr(reuse, shape.groups, lanes, order, products), rng)
+    check(layer, FoldedAttr(reuse, shape.groups, lanes, order, products, storage), rng)
 
 
 def check(layer: Layer, plan: FoldedAttr, rng: np.random.Generator) -> ModuleOp:
@@ -186,6 +191,18 @@ def test_shifts_and_additions_have_no_multiplier():
     assert cost.multipliers == cost.dsp == 0
     hardware = check(layer, plan, rng)
     assert not [op for op in hardware.walk() if op.name == "comb.mul"]
+
+
+def test_block_memory_is_read_in_long_words(require_tool: Callable[[str], str]):
+    """All weights of a cycle are one word, which Yosys finds in block memory."""
+    require_tool("yosys")
+    rng = np.random.default_rng(4)
+    matrix = rng.integers(-127, 128, (64, 32))
+    layer = Layer(matrix, np.zeros(32, np.int64), 1, np.zeros(64, np.int64), np.ones(64, np.int64))
+    plan, cost = choose_plan(layer, 512, Products.MULTIPLIER)
+    assert plan.storage.data == Storage.BLOCK
+    hardware = check(layer, plan, rng)
+    assert synthesise(emit_systemverilog(hardware), "layer").bram == cost.bram > 0
 
 
 # Plans that are chosen

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from xdsl.dialects import affine, arith
 from xdsl.dialects.builtin import AffineSetAttr, IndexType
-from xdsl.ir import Attribute, Region
+from xdsl.ir import Attribute, Block, Region
 from xdsl.parser import Parser
 from xdsl.printer import Printer
 
@@ -47,6 +47,8 @@ def _parse_if(parser: Parser) -> affine.IfOp:
 
 def _ended(region: Region) -> Region:
     """End a region as upstream's text leaves it to the parser to do."""
+    if not region.blocks:
+        region.add_block(Block())
     block = region.block
     if not isinstance(block.last_op, affine.YieldOp):
         block.add_op(affine.YieldOp.get())

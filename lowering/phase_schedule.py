@@ -369,7 +369,7 @@ def _check_output(output: Beats, schedule: PhaseSchedule) -> None:
                 f"{store.elements[at]} is there {there[at]} cycles after the last firing",
                 store.op,
             )
-    for wrong, what in ((count == 0, "never stored"), (count > 1, "stored twice")):
+    for wrong, what in ((count > 1, "stored twice"), (count == 0, "never stored")):
         if wrong.any():
             beat, element = np.argwhere(wrong)[0].tolist()
             raise illegal(

@@ -5,6 +5,7 @@
 // RUN: %fastml-opt %S/parallel.mlir --print-op-generic | %mlir-opt --mlir-print-op-generic | %fastml-opt | %filecheck %s
 // RUN: %fastml-opt %S/dense-loops.mlir | %mlir-opt --mlir-print-op-generic | %fastml-opt | %filecheck %s --check-prefix=LOOPS
 // RUN: %fastml-opt %S/scratch-memory.mlir | %mlir-opt | %fastml-opt | %filecheck %s --check-prefix=SCRATCH
+// RUN: %fastml-opt %S/dataflow.mlir | %mlir-opt | %fastml-opt -p check-schedule | %filecheck %s --check-prefix=FLOW
 
 // CHECK: func.func private @stage(
 // CHECK-SAME: memref<2xi9> {fastml.direction = "out", fastml.elements = "2 x s9"})
@@ -21,3 +22,8 @@
 
 // SCRATCH: memref.store {{.*}} {fastml.start = 1 : i64} : memref<4xi7>
 // SCRATCH: } {fastml.pipeline = 1 : i64, fastml.start = 5 : i64}
+
+// FLOW: func.func @network({{.*}}fastml.stream = 2 : i64}
+// FLOW-SAME: attributes {fastml.dataflow, fastml.ii = 3 : i64, fastml.latency = 7 : i64, fastml.top}
+// FLOW: attributes {fastml.ii = 3 : i64, fastml.latency = 0 : i64, fastml.process}
+// FLOW: affine.if affine_set<

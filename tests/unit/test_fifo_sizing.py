@@ -1,7 +1,7 @@
 """Depths of FIFOs: enough for full speed, and not one slot more."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -232,3 +232,70 @@ def test_the_interval_of_any_depths(net: Network, data: st.DataObject):
     assert (slower is None) == (latency == sizer.latency and ii == sizer.ii)
     sizer.accept_given()
     assert (sizer.ii, sizer.latency) == (math.ceil(ii), latency)
+
+
+def check_steady(net: Network, depths: dict[str, int], intervals: Iterable[int]) -> int:
+    """Repeat solutions frame after frame; return how many there are."""
+    state, solved = SteadyState(net), 0
+    for ii in intervals:
+        schedule = state.solve(ii, depths)
+        if schedule is None:
+            continue
+        solved += 1
+        fired = {
+            actor.name: np.concatenate([cycles + frame * ii for frame in range(12)])
+            for actor, cycles in zip(state.actors, schedule, strict=True)
+        }
+        for actor in state.actors:
+            assert np.all(np.diff(fired[actor.name]) >= actor.interval)
+        for fifo, depth in depths.items():
+            reserved, pushed, popped, needed = moves(net, fifo, fired)
+            assert np.all(needed > pushed[: len(needed)])
+            assert np.all(reserved[depth:] > popped[: len(reserved) - depth])
+    return solved
+
+
+def test_frames_do_not_run_into_each_other():
+    """The slow process gets three beats early and the last one late: the next frame waits."""
+    processes = [
+        Process.cluster("late", 1, ["b"], {"c": 9}),
+        Process.serialise("send", "c", ["d"], 4),
+        Process.cluster("join", 1, ["d", "held"], {"y": 0}),
+        Process.cluster("slow", 3, ["near"], {"z": 0}),
+    ]
+    sources = [Source("s", ("held", "near"), 4), Source("t", ("b",))]
+    net = network(processes, sources, ["y", "z"])
+    depths = {fifo.name: 9 for fifo in net.fifos} | {"held": 3}
+    assert check_steady(net, depths, range(12, 20)) > 4
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), st.data())
+def test_a_steady_state_can_be(net: Network, data: st.DataObject):
+    """Repeated frame after frame, a solution keeps every rule of the network."""
+    depths = {fifo.name: data.draw(st.integers(1, 9)) for fifo in net.fifos}
+    bound = SteadyState(net).bound
+    check_steady(net, depths, (bound, bound + 3, 3 * bound + 20))
+
+
+def moves(net: Network, fifo: str, fired: dict[str, Array]) -> list[Array]:
+    """Return when each token of a FIFO is reserved, pushed and popped, and first needed."""
+    found = dict[str, Array]()
+    for source in net.sources:
+        if fifo in source.fifos:
+            found["reserved"] = found["pushed"] = fired[source.name]
+    for sink in net.sinks:
+        if fifo == sink.fifo:
+            found["popped"] = found["needed"] = fired[sink.name]
+    for process in net.processes:
+        times = fired[process.name].reshape(-1, process.phases)
+        for write in process.writes:
+            if write.fifo == fifo:
+                found["reserved"] = times[:, np.array(write.produces)].reshape(-1)
+                found["pushed"] = found["reserved"] + write.latency
+        for read in process.reads:
+            if read.fifo == fifo:
+                found["popped"] = times[:, np.array(read.consumes)].reshape(-1)
+                first = times[:, :1] if sum(read.consumes) == 1 else times
+                found["needed"] = first.reshape(-1)
+    return [found[what] for what in ("reserved", "pushed", "popped", "needed")]

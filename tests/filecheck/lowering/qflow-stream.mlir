@@ -82,3 +82,18 @@ qflow.graph @around ["x"] -> ["y"] {
   %y = qflow.multiply "y"(%d, %a) : !qflow.channel<pulse, 2, "2 x 0..15">, !qflow.channel<pulse, 2, "2 x 0..3"> -> !qflow.channel<pulse, 2, "2 x 0..45">
   qflow.yield %y : !qflow.channel<pulse, 2, "2 x 0..45">
 }
+
+// A parallel matrix behind a folded stage need not wait for as long as that: it is a process.
+// CHECK-LABEL: qflow.graph @matrices
+// CHECK:        qflow.dense "d"
+// CHECK-NEXT:   qflow.fifo "d.fifo"
+// CHECK-NEXT:   qflow.dense "e"
+// CHECK-NEXT:   qflow.rearrange "y"
+// CHECK-NEXT:   qflow.fifo "y.fifo"
+qflow.graph @matrices ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..3">):
+  %d = qflow.dense "d"(%x) {matrix = #fastml.array<"i64 2x2 : 5 0 0 5">, bias = #fastml.array<"i64 2 : 0 0">, architecture = #qflow.folded<2>} : !qflow.channel<pulse, 2, "2 x 0..3"> -> !qflow.channel<pulse, 2, "2 x 0..15">
+  %e = qflow.dense "e"(%d) {matrix = #fastml.array<"i64 2x2 : 1 0 0 2">, bias = #fastml.array<"i64 2 : 0 0">} : !qflow.channel<pulse, 2, "2 x 0..15"> -> !qflow.channel<pulse, 2, "0..15, 0..30">
+  %y = qflow.rearrange "y"(%e) {index = #fastml.array<"i64 2 : 1 0">} : (!qflow.channel<pulse, 2, "0..15, 0..30">) -> !qflow.channel<pulse, 2, "0..30, 0..15">
+  qflow.yield %y : !qflow.channel<pulse, 2, "0..30, 0..15">
+}

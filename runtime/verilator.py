@@ -32,7 +32,10 @@ BENCH = "fastml_bench"
 INSTANCE = "dut"
 _KEPT = 100
 """Builds that the cache keeps."""
-_FLAGS = ("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-Wno-lint")
+_FLAGS = (
+    *("--x-assign", "unique", "--x-initial", "unique", "--no-timing", "-Wno-lint"),
+    "-fno-table",  # searching for tables takes minutes where many choices end in 'x
+)
 _WAVES = ("--trace", "--trace-max-width", "1000000")
 _SPLIT = ("--output-split", "20000", "--output-split-cfuncs", "2000")
 _RESET = {Undefined.ZEROS: (0, 1), Undefined.PATTERN: (2, 1), Undefined.INVERSE: (2, 2)}

@@ -57,9 +57,12 @@ class Body:
         op.location = self.location
         self.block.add_op(op)
 
-    def load(self, memory: SSAValue, place: Place, offset: int) -> SSAValue:
-        """Load from an affine place, in cycle 0."""
-        op = affine.LoadOp(memory, [index for index, _ in place], affine_place(place, offset))
+    def load(
+        self, memory: SSAValue, place: Place, offset: int = 0, row: int | None = None
+    ) -> SSAValue:
+        """Load from an affine place, of a row where there are several, in cycle 0."""
+        indices = [index for index, _ in place]
+        op = affine.LoadOp(memory, indices, affine_place(place, offset, row))
         value = self.append(op)
         self.builder.entered(value, 0)
         return value
@@ -73,12 +76,13 @@ class Body:
         return self.append(arith.IndexCastOp(word, IndexType()))
 
 
-def affine_place(place: Place, offset: int) -> AffineMapAttr:
-    """Return the map to ``offset`` plus all counters times their steps."""
+def affine_place(place: Place, offset: int, row: int | None = None) -> AffineMapAttr:
+    """Return the map to ``offset`` plus all counters times their steps, after the row."""
     expr: AffineExpr = AffineConstantExpr(offset)
     for number, (_, step) in enumerate(place):
         expr = expr + AffineDimExpr(number) * step
-    return AffineMapAttr(AffineMap(len(place), 0, (expr,)))
+    rows = () if row is None else (AffineConstantExpr(row),)
+    return AffineMapAttr(AffineMap(len(place), 0, (*rows, expr)))
 
 
 class Table:
@@ -89,15 +93,16 @@ class Table:
         kept = {key: row for key, row in rows.items() if key not in self.constants}
         self.bounds = {key: (min(row), max(row)) for key, row in kept.items()}
         words = [word for row in kept.values() for word in row]
-        self.starts = {key: number * len(row) for number, (key, row) in enumerate(kept.items())}
+        self.numbers = {key: number for number, key in enumerate(kept)}
         self.op: memref.GlobalOp | None = None
         self.memory: SSAValue | None = None
         if words:
             element = IntegerType(storage_width(min(words), max(words)) + spare)
             assert element.width.data <= WORD, "the widths were checked"
-            contents = DenseIntElementsAttr.from_list(TensorType(element, [len(words)]), words)
+            shape = [len(kept), len(words) // len(kept)]
+            contents = DenseIntElementsAttr.from_list(TensorType(element, shape), words)
             self.op = memref.GlobalOp.get(
-                StringAttr(name), MemRefType(element, [len(words)]), contents, constant=UnitAttr()
+                StringAttr(name), MemRefType(element, shape), contents, constant=UnitAttr()
             )
 
     def open(self, body: Body, name: str) -> None:
@@ -112,7 +117,7 @@ class Table:
             return constant(self.constants[key])
         assert self.memory is not None
         low, high = self.bounds[key]
-        word = body.load(self.memory, place, self.starts[key])
+        word = body.load(self.memory, place, row=self.numbers[key])
         return Scalar(word, low, high, 0)
 
 

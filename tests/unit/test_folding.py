@@ -22,6 +22,7 @@ from fastml.lowering.folding_pipeline import Pipeline
 from fastml.lowering.folding_terms import digits_of, terms_of
 from fastml.lowering.qflow_fold import QflowFold
 from fastml.lowering.qflow_to_affine import QflowToAffine
+from fastml.runtime import mlir
 from fastml.runtime.clocked_levels import HardwareLevel
 from fastml.runtime.levels import LoopLevel
 from fastml.runtime.trace import Stimulus
@@ -191,6 +192,19 @@ def test_shifts_and_additions_have_no_multiplier():
     assert cost.multipliers == cost.dsp == 0
     hardware = check(layer, plan, rng)
     assert not [op for op in hardware.walk() if op.name == "comb.mul"]
+
+
+def test_upstream_mlir_reads_indices_from_memories(require_tool: Callable[[str], str]):
+    require_tool("mlir-opt")
+    require_tool("mlir-cpu-runner")
+    rng = np.random.default_rng(6)
+    matrix = rng.integers(-9, 10, (5, 4))
+    layer = Layer(matrix, np.arange(4), 1, np.full(5, -8), np.full(5, 7))
+    affine = module_of(layer, FoldedAttr(7, 3, 1, Order.END_TO_END, Products.SHIFT_ADD))
+    QflowToAffine().apply(new_context(), affine)
+    x = rng.integers(-8, 8, (FRAMES, 5))
+    (y,) = mlir.run(affine, {"x": x}).values()
+    np.testing.assert_array_equal(y, x @ matrix + np.arange(4))
 
 
 def test_block_memory_is_read_in_long_words(require_tool: Callable[[str], str]):

@@ -12,15 +12,15 @@
 // AFFINE-SAME:    fastml.ii = 4 : i64
 // AFFINE:         func.call @dense_y({{.*}}) {fastml.start = 0 : i64}
 // AFFINE:         func.call @dense_z({{[^)]*}}) :
-// AFFINE:       "memref.global"() <{sym_name = "dense_y_weights", type = memref<8xi8>
+// AFFINE:       "memref.global"() <{sym_name = "dense_y_weights", type = memref<2x4xi8>
 // AFFINE:       func.func private @dense_y
 // AFFINE-SAME:    fastml.ii = 4 : i64, fastml.latency = 7 : i64
 // AFFINE:         affine.for %o = 0 to 4 {
 // AFFINE:           [[A:%.*]] = affine.load %x[0]
 // AFFINE-NEXT:      [[B:%.*]] = affine.load %x[1]
-// AFFINE:           affine.load %weights[%o]
+// AFFINE:           affine.load %weights[0, %o]
 // AFFINE:           arith.muli
-// AFFINE:           affine.load %weights[%o + 4]
+// AFFINE:           affine.load %weights[1, %o]
 // AFFINE:           arith.muli
 // AFFINE:           arith.addi
 // AFFINE:           affine.store {{.*}}, %y[%o]
@@ -41,7 +41,7 @@ qflow.graph @mixed ["x"] -> ["z"] {
 // AFFINE-LABEL: func.func @few(
 // AFFINE:       func.func private @dense_y
 // AFFINE:         affine.for %c = 0 to 3 iter_args(
-// AFFINE:           [[AT:%.*]] = affine.load %select[%c]
+// AFFINE:           [[AT:%.*]] = affine.load %select[0, %c]
 // AFFINE-NEXT:      [[INDEX:%.*]] = arith.index_cast [[AT]] : i3 to index
 // AFFINE-NEXT:      memref.load %x[[[INDEX]]] {fastml.start = 1 : i64}
 // AFFINE-NOT:       arith.muli

@@ -8,6 +8,7 @@ PASSES = {
     for name, target in {
         "infer-grids": "infer_grids:InferGrids",
         "fastml-to-qflow": "fastml_to_qflow:FastmlToQflow",
+        "qflow-choose": "qflow_choose:QflowChoose",
         "qflow-fold": "qflow_fold:QflowFold",
         "qflow-solve": "qflow_solve:QflowSolve",
         "qflow-stream": "qflow_stream:QflowStream",

@@ -1,0 +1,201 @@
+"""Choose how every dense stage is built, all together, so that a contract is kept."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import qflow
+from fastml.dialects.array import Integers
+from fastml.dialects.qflow import ParallelAttr, channel_of
+from fastml.lowering.cmvm.csd import compact
+from fastml.lowering.contracts import Choice, Limits, Problem, Selection, choose, least
+from fastml.lowering.delay import TARGETS
+from fastml.lowering.folding import Layer, ceil_div
+from fastml.lowering.folding_cost import choose_plan
+from fastml.lowering.qflow_fold import MULTIPLIERS, fold_stage
+
+ADDERS_A_DIGIT = 0.45
+"""Adders of a solved matrix for each non-zero signed digit of its weights: 0.35 to 0.55 on
+the jet tagger, TFC and UNSW."""
+LUTS_A_BIT = 0.78
+PIPELINE = 6
+"""Cycles of a folded stage beside its iterations."""
+STEP = 1.12
+"""Ratio of neighbouring numbers of multipliers that are tried."""
+
+_UNITS = {
+    "ii": "cycles between two frames",
+    "latency": "cycles of latency",
+    "dsp": "hardware multipliers",
+    "bram": "block memories",
+    "lut": "look-up tables",
+}
+
+
+@dataclass(frozen=True)
+class QflowChoose(ModulePass):
+    """Fold dense stages as the limits demand: shortest interval first, then least area.
+
+    Costs are estimates; latency and interval are known, and checked, after scheduling.
+    """
+
+    name = "qflow-choose"
+
+    ii: int | None = None
+    """Most cycles between two frames."""
+    latency: int | None = None
+    """Most cycles from a frame to its output."""
+    max_dsp: int | None = None
+    """Most hardware multipliers."""
+    max_bram: int | None = None
+    """Most block memories."""
+    max_lut: int | None = None
+    """Most look-up tables, as estimated."""
+    multipliers: str = "auto"
+    """``auto``: whatever costs less; ``dsp``: multipliers; ``logic``: shifts and additions."""
+    clock_ns: int | float = 5.0
+    """Clock period in ns, for the latency of parallel stages."""
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Choose for every graph."""
+        if self.multipliers not in MULTIPLIERS:
+            raise FastmlError(
+                f"unknown multipliers '{self.multipliers}'",
+                op,
+                code="FML-OPTION",
+                hint=f"one of {', '.join(MULTIPLIERS)}",
+            )
+        limits = Limits(self.ii, self.latency, self.max_dsp, self.max_bram, self.max_lut)
+        for graph in op.walk():
+            if isinstance(graph, qflow.GraphOp):
+                _Chooser(graph, limits, self.multipliers, self.clock_ns).run()
+
+
+@dataclass
+class _Chooser:
+    graph: qflow.GraphOp
+    limits: Limits
+    multipliers: str
+    clock_ns: float
+    problem: Problem = field(default_factory=Problem)
+    reuses: list[Sequence[int]] = field(default_factory=list[Sequence[int]])
+
+    def run(self) -> None:
+        """Solve, and give every dense stage its architecture."""
+        numbers = dict[qflow.StageOp, int]()
+        for stage in self.graph.stages:
+            owners = (source.owner for source in stage.sources)
+            before = [numbers[o] for o in owners if isinstance(o, qflow.StageOp)]
+            numbers[stage] = self._add(stage, before)
+        if not numbers:
+            return
+        selection = choose(self.problem, self.limits)
+        if selection is None:
+            raise self._impossible()
+        self._set(selection)
+
+    def _set(self, selection: Selection) -> None:
+        products = MULTIPLIERS[self.multipliers]
+        pairs = zip(self.graph.stages, selection.picks, self.reuses, strict=True)
+        for stage, pick, reuses in pairs:
+            if not isinstance(stage, qflow.DenseOp):
+                continue
+            if reuses[pick] == 1:
+                stage.architecture = ParallelAttr()
+            else:
+                fold_stage(stage, reuses[pick], products)
+
+    def _add(self, stage: qflow.StageOp, before: Iterable[int]) -> int:
+        """Add a stage with all ways to build it."""
+        if not isinstance(stage, qflow.DenseOp) or not len(stage.channel):
+            self.reuses.append((1,))
+            return self.problem.add([Choice()], before)
+        layer = Layer.of(stage)
+        reuses, choices = list[int](), list[Choice]()
+        if self.multipliers != "dsp":
+            reuses.append(1)
+            choices.append(self._parallel(stage))
+        present = int(np.count_nonzero(layer.matrix)) * layer.positions
+        tried = {r for n in (layer.products, present) for r in candidates(n, self.limits.ii)}
+        for reuse in sorted(tried):
+            _, cost = choose_plan(layer, reuse, MULTIPLIERS[self.multipliers])
+            dsp = cost.dsp
+            if self.multipliers == "dsp":
+                dsp = max(dsp, cost.multipliers)
+            latency = reuse + PIPELINE + math.ceil(math.log2(max(layer.matrix.shape[0], 2)) / 4)
+            reuses.append(reuse)
+            choices.append(Choice(reuse, latency, dsp, cost.bram, math.ceil(cost.lut)))
+        if not choices:
+            reuses, choices = [2], [Choice(ii=2)]  # no limit that excludes it is kept anyway
+        self.reuses.append(reuses)
+        return self.problem.add(choices, before)
+
+    def _parallel(self, stage: qflow.DenseOp) -> Choice:
+        """Estimate an adder graph from the digits of its weights."""
+        digits = digit_count(stage.matrix.integers)
+        depth = math.ceil(math.log2(max(digits.sum(axis=0).max(initial=1), 1) + 1))
+        width = max(stage.channel.elements.widths, default=0)
+        adders = ADDERS_A_DIGIT * int(digits.sum()) * stage.positions
+        narrow = max(channel_of(stage.input).elements.widths, default=0)
+        luts = adders * LUTS_A_BIT * (width + narrow) / 2
+        if self.clock_ns <= 0:
+            return Choice(lut=math.ceil(luts))
+        model = TARGETS["generic"]
+        slack = max(model.slack(self.clock_ns), 1e-3)
+        return Choice(
+            latency=math.floor(depth * float(model.adder(width)) / slack), lut=math.ceil(luts)
+        )
+
+    def _impossible(self) -> FastmlError:
+        """Say what binds: the least of each limited figure that the other limits allow."""
+        given = self.limits.given()
+        wanted = ", ".join(f"{_UNITS[what]} <= {most}" for what, most in given.items())
+        reasons = list[str]()
+        for what in given:
+            lowest = least(self.problem, self.limits, what)
+            if lowest is not None:
+                others = " and ".join(f"{_UNITS[o]} <= {given[o]}" for o in given if o != what)
+                reasons.append(
+                    f"{'with ' + others if others else 'it'} takes at least {lowest} "
+                    f"{_UNITS[what]}{self._heaviest(what)}"
+                )
+        reason = "; ".join(reasons) or "no two of the limits can be kept together"
+        return FastmlError(
+            f"the contract cannot be met: {wanted}: {reason}",
+            self.graph,
+            code="FML-TARGET",
+            hint="relax one of the limits",
+        )
+
+    def _heaviest(self, what: str) -> str:
+        """Name the stage that takes most of a figure by itself, within the interval."""
+        most = self.limits.ii
+        found = list[tuple[int, str]]()
+        for stage, choices in zip(self.graph.stages, self.problem.choices, strict=True):
+            within = [c for c in choices if most is None or what == "ii" or c.ii <= most]
+            if within:
+                found.append((min(getattr(c, what) for c in within), stage.edge.data))
+        figure, edge = max(found, default=(0, ""))
+        return f", {figure} of them for edge '{edge}'" if figure else ""
+
+
+def candidates(products: int, most: int | None) -> list[int]:
+    """Return reuse factors worth trying: one for each number of multipliers of a ladder."""
+    limit = products if most is None else min(most, max(products, 2))
+    counts, count = list[int](), 1.0
+    while count < products:
+        counts.append(round(count))
+        count = max(count * STEP, count + 1)
+    found = {ceil_div(products, count) for count in counts} | {limit}
+    return sorted(reuse for reuse in found if 2 <= reuse <= limit)
+
+
+def digit_count(matrix: Integers) -> Integers:
+    """Return the number of non-zero signed digits of each weight."""
+    return np.count_nonzero(compact(matrix), axis=0)

@@ -12,7 +12,7 @@ from fastml.compiler.driver import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/usage.md")
-LINKED = (*PAGES, "docs/hls.md", "CONTRIBUTING.md")
+LINKED = (*PAGES, "docs/hls.md", "docs/folding.md", "docs/streams.md", "CONTRIBUTING.md")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -45,14 +45,17 @@ def test_commands(
 ):
     require_tool("verilator")
     commands = [c for c in commands_of("README.md") if "build-hls" not in c]
-    assert [c[1] for c in commands] == ["compile", "report", "run", "verify"]
+    assert [c[1] for c in commands] == [
+        *["compile", "report", "run", "verify"],
+        *["compile", "report", "verify"],  # folded
+    ]
     for command in commands:
         assert main(command[1:]) == 0
     printed = capsys.readouterr().out
     shown = re.findall(
         r"```\n((?:build|fastml,).*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )
-    assert len(shown) == 2
+    assert len(shown) == 3
     for line in "".join(shown).splitlines():
         assert line.split(", about")[0] in printed  # the estimate of area may move a little
     assert Path("build/logits.npy").exists()

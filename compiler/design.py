@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
+from fastml.compiler.contract import check_time
 from fastml.compiler.modules import read_module
 from fastml.compiler.options import BuildOptions, from_keywords
 from fastml.compiler.pipelines import LARGE, LEVELS, PassRunner
@@ -160,15 +161,7 @@ class Design:
         """Let the network predict the time that its schedule has; check the contract."""
         network = self.network_level.network
         network.latency, network.ii = graph.latency, graph.ii
-        wanted = self.options.latency_cycles
-        if wanted is not None and graph.latency is not None and graph.latency.data > wanted:
-            raise FastmlError(
-                f"the latency is {graph.latency.data} cycles of {self.options.clock_ns} ns, "
-                f"above the {wanted} that were asked for",
-                graph,
-                code="FML-TARGET",
-                hint="use a longer clock period: the chain of adders binds",
-            )
+        check_time(graph, self.options)
 
     def level(self, name: str) -> Level:
         """Return a level ready to be executed."""

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ModuleOp
 
+from fastml.compiler.contract import check_area
 from fastml.compiler.hls import FOLDER as HLS
 from fastml.compiler.hls import STATUS, describe_hls, read_hls
 from fastml.compiler.manifest import build_manifest, host_from, pinout_from
@@ -95,6 +96,7 @@ def render_project(design: "Design", emit: str) -> dict[str, bytes]:
         names = [name.removeprefix("rtl/") for name in files if name.startswith("rtl/")]
         manifest = build_manifest(design, pinout, names)
         report = build_report(design, area="hw" in levels)
+        check_area(design.graph, report["area"], design.options)
         if emit == "hls":
             manifest["hls"] = describe_hls(design.csim.design)
             report["hls"] = {"flavour": design.options.hls, "status": STATUS}

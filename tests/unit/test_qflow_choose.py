@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 import fastml
+from fastml.compiler.contract import check_area, check_time
+from fastml.compiler.options import BuildOptions
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.qflow import DenseOp, FoldedAttr
 from fastml.dialects.qflow_folded import Products
@@ -86,3 +88,22 @@ def test_reuse_factors_that_are_tried_are_within_bounds():
     assert max(candidates(50_176, None)) == 50_176
     assert len(candidates(50_176, None)) < 100
     assert all(2 <= reuse <= 77 for reuse in candidates(50_176, 77))
+
+
+def test_hardware_above_a_limit_is_refused():
+    design = fastml.compile(PULSES)
+    area = {"lut": 5000, "ff": 900, "dsp": 3, "bram": 1.5, "provenance": "estimate"}
+    check_area(design.graph, area, BuildOptions(max_lut=5000, max_dsp=3, max_bram=2))
+    check_area(design.graph, None, BuildOptions(max_lut=1))
+    for limit in (BuildOptions(max_lut=4999), BuildOptions(max_dsp=2), BuildOptions(max_bram=1)):
+        with pytest.raises(FastmlError, match="the hardware has"):
+            check_area(design.graph, area, limit)
+
+
+def test_time_above_a_limit_is_refused():
+    design = fastml.compile(PULSES, reuse=24)
+    check_time(design.graph, BuildOptions(ii=24, latency_cycles=design.latency))
+    with pytest.raises(FastmlError, match="24 cycles, above the 23 of 'ii'"):
+        check_time(design.graph, BuildOptions(ii=23))
+    with pytest.raises(FastmlError, match="smaller reuse factor"):
+        fastml.compile(PULSES, reuse=24, latency_cycles=24).module("qflow")

@@ -5,6 +5,7 @@ of which leaves what the others need in one memory. Values and cycles stay what 
 that the result is a program of the affine level like any other.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,16 +88,23 @@ class HlsTiling(ModulePass):
             function.args, directives.argument_attributes(function), strict=True
         ):
             attributes = dict(attributes)
-            if not walked(argument):
+            if not walked(argument) or self._at_once(argument, walked):
                 attributes.setdefault(directives.PARTITION, UnitAttr())
             self._check_partition(argument, attributes, function)
             described.append(DictionaryAttr(attributes))
         function.arg_attrs = ArrayAttr(described)
         for op in function.walk():
             if isinstance(op, memref.AllocOp):
-                if not walked(op.memref) and directives.STREAM not in op.attributes:
+                split = not walked(op.memref) or self._at_once(op.memref, walked)
+                if split and directives.STREAM not in op.attributes:
                     op.attributes.setdefault(directives.PARTITION, UnitAttr())
                 self._check_partition(op.memref, op.attributes, op)
+
+    def _at_once(self, memory: SSAValue, walked: "_Walked") -> bool:
+        """Whether to split an array that loops access, since more than one element is wanted."""
+        assert isa(memory.type, MemRefType)
+        fits = not self.partition or memory.type.element_count() <= self.partition
+        return fits and walked.at_once(memory) > 1
 
     def _check_partition(
         self, value: SSAValue, attributes: Mapping[str, Attribute], op: Operation
@@ -147,6 +155,7 @@ class _Walked:
         self.functions = {function.sym_name.data: function for function in functions}
         self.looped = {name for name, f in self.functions.items() if _has_loops(f)}
         self.known = dict[SSAValue, bool]()
+        self.counted = dict[SSAValue, int]()
 
     def __call__(self, memory: SSAValue) -> bool:
         """Return whether loops access ``memory``."""
@@ -156,6 +165,22 @@ class _Walked:
                 self._by_call(use.operation, use.index) for use in memory.uses
             )
         return self.known[memory]
+
+    def at_once(self, memory: SSAValue) -> int:
+        """Return how many elements of ``memory`` a block of code reads, or writes, at most."""
+        if memory in self.counted:
+            return self.counted[memory]
+        self.counted[memory] = most = 0  # until found, so that recursion ends
+        counts = Counter[tuple[Block | None, str]]()
+        for use in memory.uses:
+            op = use.operation
+            if isinstance(op, func.CallOp):
+                callee = self.functions.get(op.callee.string_value())
+                most = max(most, 0 if callee is None else self.at_once(callee.args[use.index]))
+            else:
+                counts[op.parent_block(), op.name] += 1
+        self.counted[memory] = max(most, *counts.values(), 0)
+        return self.counted[memory]
 
     def _by_function(self, memory: SSAValue) -> bool:
         block = memory.owner if isinstance(memory.owner, Block) else memory.owner.parent_block()

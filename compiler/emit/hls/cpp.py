@@ -143,7 +143,9 @@ class FunctionPrinter:
         """Return the pragmas of a loop; one around loops is paced by those inside of it."""
         pragmas, found = self.scope.flavour.pragmas, list[str]()
         interval = directives.integer(op.attributes, directives.PIPELINE)
-        nested = any(isinstance(inner, affine.ForOp) for inner in op.body.walk())
+        nested = any(
+            isinstance(inner, affine.ForOp) or self._loops(inner) for inner in op.body.walk()
+        )
         if interval is not None and not nested:
             found.append(pragmas.pipeline.format(ii=interval))
         if isinstance(op.attributes.get(directives.UNROLL), UnitAttr):
@@ -152,6 +154,11 @@ class FunctionPrinter:
             found.append(pragmas.unroll.format(factor=factor))
         found = [text for text in found if text]
         return ([], found) if pragmas.inside else (found, [])
+
+    def _loops(self, op: Operation) -> bool:
+        """Whether ``op`` calls a function with loops, which a pipeline around would unroll."""
+        looped = self.scope.symbols.looped
+        return isinstance(op, func.CallOp) and op.callee.string_value() in looped
 
     def _bound(self, map_: AffineMap, operands: Sequence[SSAValue], op: Operation) -> str:
         if len(map_.results) != 1:

@@ -6,7 +6,7 @@ directive asks for.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 
@@ -54,6 +54,12 @@ class Pragmas:
     top: str = ""
     block: str = ""
     """Before every function that the top function calls."""
+    lanes: str = ""
+    """Split the constant array ``{name}`` into its rows, which are read at once."""
+    rom: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By storage: what the constant array ``{name}`` is made of, where it is used."""
+    rom_declared: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Likewise, before its declaration."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,18 @@ _XILINX = Pragmas(
     partition_all="#pragma HLS array_partition variable={name} complete dim=0",
     stream="#pragma HLS stream variable={name} depth={depth}",
     dataflow="#pragma HLS dataflow",
+    lanes="#pragma HLS array_partition variable={name} complete dim=1",
+    rom={
+        "block": "#pragma HLS bind_storage variable={name} type=rom_1p impl=bram",
+        "logic": "#pragma HLS bind_storage variable={name} type=rom_1p impl=lutram",
+    },
+)
+_VIVADO = replace(
+    _XILINX,
+    rom={
+        "block": "#pragma HLS resource variable={name} core=ROM_1P_BRAM",
+        "logic": "#pragma HLS resource variable={name} core=ROM_1P_LUTRAM",
+    },
 )
 _XILINX_INTERFACES = {
     "wires": (
@@ -156,7 +174,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             "Vivado HLS",
             _AP,
             _XILINX_HEADERS,
-            _XILINX,
+            _VIVADO,
             _XILINX_INTERFACES,
             "c++11",
             max_width=4096,
@@ -184,6 +202,10 @@ FLAVOURS: Mapping[str, Flavour] = {
                 unroll="#pragma unroll {factor}",
                 unroll_all="#pragma unroll",
                 partition_all="[[intel::fpga_register]]",
+                rom_declared={
+                    "block": '[[intel::fpga_memory("BLOCK_RAM")]]',
+                    "logic": '[[intel::fpga_memory("MLAB")]]',
+                },
             ),
             {"wires": ("", "")},
             "c++17",
@@ -204,6 +226,10 @@ FLAVOURS: Mapping[str, Flavour] = {
                 unroll_all="#pragma hls_unroll yes",
                 top="#pragma hls_design top",
                 block="#pragma hls_design inline",
+                rom={
+                    "logic": '#pragma hls_resource {name}:rsc variables="{name}" '
+                    'map_to_module="[Register]"'
+                },
             ),
             {"wires": ("", ""), "axis": ("", "")},
             "c++11",

@@ -9,6 +9,7 @@ from xdsl.ir.affine import AffineConstantExpr, AffineMap
 from xdsl.utils.hints import isa
 
 from fastml.compiler.emit.hls.indices import Indices
+from fastml.compiler.emit.hls.roms import rom_pragmas
 from fastml.compiler.emit.hls.scope import Array, Scope
 from fastml.compiler.emit.hls.values import Expr
 from fastml.compiler.support.diagnostics import FastmlError
@@ -121,6 +122,8 @@ class Memories:
         assert isa(type_.element_type, IntegerType)
         width = type_.element_type.width.data
         self.scope.arrays[op.memref] = Array(name, width, True, type_.get_shape(), rom=True)
+        for text in rom_pragmas(self.scope.flavour.pragmas, name, op, definition):
+            self.scope.line(text)
 
 
 def _writers(function: func.FuncOp) -> dict[SSAValue, int]:

@@ -160,7 +160,7 @@ class ProgramPrinter:
             for op in function.walk():
                 if isinstance(op, memref.GetGlobalOp):
                     read[op.name_.string_value()] = None
-        roms = [print_rom(*self._rom(name)) for name in read]
+        roms = [print_rom(*self._rom(name), self.pragmas) for name in read]
         text = "\n\n".join("\n".join(lines) for lines in (*roms, *definitions))
         return f'#include "{self.name}_functions.h"\n\n{text}\n'
 

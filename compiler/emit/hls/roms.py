@@ -1,16 +1,53 @@
 """Print constant memories as arrays."""
 
-from xdsl.dialects import memref
+from collections.abc import Sequence
+
+from xdsl.dialects import affine, arith, memref
 from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerType, MemRefType
+from xdsl.ir import Operation
+from xdsl.ir.affine import AffineConstantExpr
 from xdsl.utils.hints import isa
 
+from fastml.compiler.emit.hls.flavours import Pragmas
 from fastml.compiler.emit.hls.values import plain
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import directives
 
 _WORDS_A_LINE = 16
 
 
-def print_rom(name: str, definition: memref.GlobalOp) -> list[str]:
+def _storage(definition: memref.GlobalOp) -> str:
+    return directives.text(definition.attributes, directives.STORAGE) or "logic"
+
+
+def constant_indices(op: Operation) -> Sequence[bool]:
+    """Tell of each index of a load or store if it is constant."""
+    match op:
+        case affine.LoadOp() | affine.StoreOp():
+            return [isinstance(e, AffineConstantExpr) for e in op.map.data.results]
+        case memref.LoadOp() | memref.StoreOp():
+            return [isinstance(value.owner, arith.ConstantOp) for value in op.indices]
+        case _:
+            return ()
+
+
+def rom_pragmas(
+    pragmas: Pragmas, name: str, op: memref.GetGlobalOp, definition: memref.GlobalOp
+) -> list[str]:
+    """Return the directives of a constant memory where it is used.
+
+    One that is read at constant indices alone is no memory, but wiring. Where every access
+    says which row it is in, the rows are lanes: each is a memory of its own.
+    """
+    accesses = [constant_indices(use.operation) for use in op.memref.uses]
+    if all(all(indices) for indices in accesses):
+        return []
+    lanes = all(len(indices) == 2 and indices[0] for indices in accesses)
+    texts = [pragmas.lanes if lanes else "", pragmas.rom.get(_storage(definition), "")]
+    return [text.format(name=name) for text in texts if text]
+
+
+def print_rom(name: str, definition: memref.GlobalOp, pragmas: Pragmas) -> list[str]:
     """Declare a constant memory, in the smallest builtin type that has room.
 
     A compiler takes 100 000 words of an integer class for minutes, and of a builtin type
@@ -34,7 +71,11 @@ def print_rom(name: str, definition: memref.GlobalOp) -> list[str]:
     lowest = f"INT{builtin}_MIN"
     texts = [lowest if word == -(1 << (builtin - 1)) else plain(word) or "" for word in words]
     dims = "".join(f"[{size}]" for size in shape)
-    lines = [f"// {count} words of {width} bits", f"static const int{builtin}_t {name}{dims} = {{"]
+    lines = [
+        f"// {count} words of {width} bits",
+        pragmas.rom_declared.get(_storage(definition), ""),
+    ]
+    lines = [*filter(None, lines), f"static const int{builtin}_t {name}{dims} = {{"]
     row = shape[-1] if len(shape) == 2 else count
     for first in range(0, count, row):
         inner = texts[first : first + row]

@@ -7,8 +7,20 @@ import numpy as np
 
 from fastml.compiler.area import Area, estimate_area
 from fastml.compiler.flow_report import describe_flow
-from fastml.dialects.qflow import AdderGraphAttr, CombineOp, DenseOp, GraphOp, StageOp, channel_of
+from fastml.compiler.support.diagnostics import shorten, warning_text
+from fastml.dialects.qflow import (
+    AdderGraphAttr,
+    CombineOp,
+    DenseOp,
+    FoldedAttr,
+    GraphOp,
+    StageOp,
+    channel_of,
+)
 from fastml.dialects.qflow_cycles import cycles_of
+from fastml.lowering.contracts import LUT_PER_BRAM
+from fastml.lowering.folding import Layer
+from fastml.lowering.folding_cost import DSP_WEIGHT, adder_graph_luts, planned_cost
 from fastml.runtime.clocked_levels import HardwareLevel
 
 if TYPE_CHECKING:
@@ -30,6 +42,7 @@ def build_report(design: "Design", *, area: bool = True) -> dict[str, Any]:
         "clock_ns": design.options.clock_ns,
         "area": figures,
         "layers": describe_layers(graph),
+        "warnings": cost_warnings(graph),
         **describe_flow(graph),
     }
 
@@ -42,7 +55,11 @@ def hardware_area(design: "Design") -> Area:
 
 
 def describe_layers(graph: GraphOp) -> list[dict[str, Any]]:
-    """Describe each stage: kind, adders, depth, widths, and its cycles in the schedule."""
+    """Describe each stage: kind, architecture, adders, widths, and its cycles.
+
+    Dense stages have their number of ``products``, those with a weight of 0 apart, their
+    ``reuse`` factor, and ``multipliers``: the lanes of a folded stage, 0 of a parallel one.
+    """
     return [_layer(stage) for stage in graph.stages]
 
 
@@ -60,9 +77,49 @@ def _layer(stage: StageOp) -> dict[str, Any]:
         "widths": str(stage.channel.elements),
         "adders": adders,
         "depth": depth,
+        **(_folding(stage) if isinstance(stage, DenseOp) else {}),
         "start_cycle": _first_cycle(stage) if scheduled else None,
         "end_cycle": int(cycles_of(stage.result).max(initial=0)) if scheduled else None,
     }
+
+
+def _folding(stage: DenseOp) -> dict[str, Any]:
+    matrix, plan = stage.matrix.integers, stage.architecture
+    folded = isinstance(plan, FoldedAttr)
+    return {
+        "architecture": plan.summary if folded else "parallel",
+        "reuse": plan.reuse.data if folded else 1,
+        "multipliers": plan.groups.data * plan.lanes.data if folded else 0,
+        "products": matrix.size * stage.positions,
+        "zero_products": (matrix.size - int(np.count_nonzero(matrix))) * stage.positions,
+    }
+
+
+def cost_warnings(graph: GraphOp) -> list[dict[str, str]]:
+    """Warn of every folded layer that is estimated to cost more than its adder graph would."""
+    found = list[dict[str, str]]()
+    for stage in graph.stages:
+        if not isinstance(stage, DenseOp):
+            continue
+        plan = stage.architecture
+        if not isinstance(plan, FoldedAttr) or not plan.planned:
+            continue
+        cost, graph_luts = planned_cost(Layer.of(stage), plan), adder_graph_luts(stage)
+        if cost.weight <= graph_luts:
+            continue
+        parts = [f"{round(cost.lut)} LUT"]
+        scarce = ((cost.dsp, "DSP", DSP_WEIGHT), (cost.bram, "BRAM", LUT_PER_BRAM))
+        parts += [f"{n} {kind} (each worth {w:.0f} LUT)" for n, kind, w in scarce if n]
+        text = warning_text(
+            f"edge '{shorten(stage.edge.data)}' folded by {plan.reuse.data} takes about "
+            f"{', '.join(parts)}, more than the {round(graph_luts)} LUT of its adder graph, "
+            "which takes a beat every cycle",
+            stage,
+            code="FML-COST",
+            hint="fold it more, or leave it parallel",
+        )
+        found.append({"code": "FML-COST", "layer": stage.edge.data, "text": text})
+    return found
 
 
 def _first_cycle(stage: StageOp) -> int:

@@ -104,6 +104,13 @@ class FoldedAttr(ParametrizedAttribute):
         """Cycles of the parts of an iteration."""
         return [cycle.data for cycle in self.pipeline]
 
+    @property
+    def summary(self) -> str:
+        """The plan in a few words, such as ``in_step 4 x 16, multiplier, logic``."""
+        kinds = (self.products.data, self.storage.data)
+        plan = f"{self.order.data} {self.groups.data} x {self.lanes.data}, {', '.join(kinds)}"
+        return plan if self.planned else "folded"
+
     def with_pipeline(self, pipeline: Sequence[int], latency: int) -> "FoldedAttr":
         """Return the same plan with a schedule."""
         return FoldedAttr(
@@ -146,8 +153,7 @@ class FoldedAttr(ParametrizedAttribute):
         """Print what :meth:`parse_parameters` parses."""
         text = str(self.reuse.data)
         if self.planned:
-            text += f", {self.order.data} {self.groups.data} x {self.lanes.data}"
-            text += f", {self.products.data}, {self.storage.data}"
+            text += f", {self.summary}"
         if self.scheduled:
             text += f", [{', '.join(map(str, self.cycles))}] in {self.latency.data}"
         with printer.in_angle_brackets():

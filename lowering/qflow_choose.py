@@ -11,19 +11,13 @@ from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
-from fastml.dialects.array import Integers
-from fastml.dialects.qflow import ParallelAttr, channel_of
-from fastml.lowering.cmvm.csd import compact
+from fastml.dialects.qflow import ParallelAttr
 from fastml.lowering.contracts import Choice, Limits, Problem, Selection, choose, least
 from fastml.lowering.delay import TARGETS
 from fastml.lowering.folding import Layer, ceil_div
-from fastml.lowering.folding_cost import choose_plan
+from fastml.lowering.folding_cost import adder_graph_luts, choose_plan, digit_count
 from fastml.lowering.qflow_fold import MULTIPLIERS, fold_stage
 
-ADDERS_A_DIGIT = 0.45
-"""Adders of a solved matrix for each non-zero signed digit of its weights: 0.35 to 0.55 on
-the jet tagger, TFC and UNSW."""
-LUTS_A_BIT = 0.78
 PIPELINE = 6
 """Cycles of a folded stage beside its iterations."""
 STEP = 1.12
@@ -141,9 +135,7 @@ class _Chooser:
         digits = digit_count(stage.matrix.integers)
         depth = math.ceil(math.log2(max(digits.sum(axis=0).max(initial=1), 1) + 1))
         width = max(stage.channel.elements.widths, default=0)
-        adders = ADDERS_A_DIGIT * int(digits.sum()) * stage.positions
-        narrow = max(channel_of(stage.input).elements.widths, default=0)
-        luts = adders * LUTS_A_BIT * (width + narrow) / 2
+        luts = adder_graph_luts(stage)
         if self.clock_ns <= 0:
             return Choice(lut=math.ceil(luts))
         model = TARGETS["generic"]
@@ -194,8 +186,3 @@ def candidates(products: int, most: int | None) -> list[int]:
         count = max(count * STEP, count + 1)
     found = {ceil_div(products, count) for count in counts} | {limit}
     return sorted(reuse for reuse in found if 2 <= reuse <= limit)
-
-
-def digit_count(matrix: Integers) -> Integers:
-    """Return the number of non-zero signed digits of each weight."""
-    return np.count_nonzero(compact(matrix), axis=0)

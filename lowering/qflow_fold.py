@@ -1,11 +1,12 @@
 """Decide how each dense stage is built: parallel, or folded by a reuse factor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import ModuleOp, NameLoc
+from xdsl.ir import Operation
 from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
@@ -33,7 +34,7 @@ class QflowFold(ModulePass):
     """Reuse factor of the dense stages that nothing else is said of; parallel by default."""
 
     reuse_of: tuple[str, ...] = ()
-    """Reuse factors by edge: ``"edge=8", "other=64"``."""
+    """Reuse factors by edge, or node of the model, or ``*`` for all: ``"edge=8", "*=64"``."""
 
     multipliers: str = "auto"
     """``auto``: whatever costs less; ``dsp``: multipliers; ``logic``: shifts and additions."""
@@ -48,30 +49,34 @@ class QflowFold(ModulePass):
                 hint=f"one of {', '.join(MULTIPLIERS)}",
             )
         stages = [stage for stage in op.walk() if isinstance(stage, qflow.DenseOp)]
-        given = self._given(op, {stage.edge.data for stage in stages})
+        graphs = [graph for graph in op.walk() if isinstance(graph, qflow.GraphOp)]
+        given = self._given(graphs[0] if graphs else op, stages)
         for stage in stages:
-            self._decide(stage, given.get(stage.edge.data))
+            self._decide(stage, given.get(stage))
 
-    def _given(self, op: ModuleOp, edges: set[str]) -> Mapping[str, int]:
-        """Read the reuse factors by edge."""
+    def _given(self, op: Operation, stages: Sequence[qflow.DenseOp]) -> Mapping[qflow.DenseOp, int]:
+        """Read the reuse factors of single stages: of the edge, else of the node, else of all."""
         factors = dict[str, int]()
+        known = {name for stage in stages for name in _names(stage)}
         for entry in self.reuse_of:
-            edge, sign, number = entry.rpartition("=")
+            name, sign, number = entry.rpartition("=")
             if not sign or not number.isdecimal():
                 raise FastmlError(
-                    f"'{entry}' is not an edge and a reuse factor", op, code="FML-OPTION"
+                    f"'{entry}' is not a name and a reuse factor", op, code="FML-OPTION"
                 )
-            if edge not in edges:
+            if name not in known:
+                layers = (" of node ".join(f"'{n}'" for n in _names(s)[:-1]) for s in stages)
                 raise FastmlError(
-                    f"no dense stage makes edge '{edge}'",
+                    f"no dense layer has an edge or node '{name}'",
                     op,
                     code="FML-OPTION",
-                    hint=f"they make {', '.join(sorted(edges))}",
+                    hint=f"there are {', '.join(layers)}" if stages else "there is none",
                 )
-            factors[edge] = int(number)
+            factors[name] = int(number)
         if min(1 if self.reuse is None else self.reuse, *factors.values(), 1) < 1:
             raise FastmlError("a reuse factor is 1 or more", op, code="FML-OPTION")
-        return factors
+        found = {stage: [n for n in _names(stage) if n in factors] for stage in stages}
+        return {stage: factors[names[0]] for stage, names in found.items() if names}
 
     def _decide(self, stage: qflow.DenseOp, given: int | None) -> None:
         own = stage.architecture
@@ -85,6 +90,14 @@ class QflowFold(ModulePass):
             stage.architecture = ParallelAttr()
             return
         fold_stage(stage, reuse, MULTIPLIERS[self.multipliers])
+
+
+def _names(stage: qflow.DenseOp) -> list[str]:
+    """Return what a stage is called in options: its edge, the node it is from, and ``*``."""
+    location, node = stage.location, list[str]()
+    if isinstance(location, NameLoc):
+        node = [location.desc.data]
+    return [stage.edge.data, *node, "*"]
 
 
 def fold_stage(stage: qflow.DenseOp, reuse: int, products: Products | None = None) -> None:

@@ -1,5 +1,6 @@
 """``fastmlc compile``: a model into a project folder."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def run(args: Namespace) -> int:
     path = args.output / REPORT
     if path.is_file():
         report = read_json(path)
+        for warning in report["warnings"]:
+            print(warning["text"], file=sys.stderr)
         area = report["area"]
         estimate = f", about {area['lut']} LUT and {area['ff']} FF" if area else ""
         adders = sum(layer["adders"] for layer in report["layers"])

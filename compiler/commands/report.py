@@ -39,8 +39,13 @@ def run(args: Namespace) -> int:
         print(f"HLS C++   {hls['flavour']}: {hls['status']}")
         for tool in hls.get("reports", []):
             print(f"          {_tool(tool)}")
+    for warning in report.get("warnings", []):
+        print(warning["text"])
     columns = ("name", "kind", "elements", "adders", "depth", "start_cycle", "end_cycle", "widths")
-    rows = [tuple(_short(layer[column]) for column in columns) for layer in report["layers"]]
+    folding = ("reuse", "multipliers", "architecture")
+    if any(layer.get("reuse", 1) > 1 for layer in report["layers"]):
+        columns = (*columns[:5], *folding, *columns[5:])
+    rows = [tuple(_short(layer.get(column)) for column in columns) for layer in report["layers"]]
     print_table([column.replace("_", " ") for column in columns], rows)
     for line in draw_text(report):
         print(line)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from zoo import JET_TAGGER, NETWORKS, TFC_1W1A, TFC_2W2A, UNSW, Network
+from zoo import JET_TAGGER, NETWORKS, TFC_1W1A, TFC_2W2A, UNSW, Network, hold_against_record
 
 from fastml import Design
 from fastml.compiler.driver import main
@@ -42,32 +42,6 @@ def models(shared: Path) -> Path:
 @pytest.fixture(scope="module")
 def designs(models: Path) -> Designs:
     return Designs(models)
-
-
-def hold_against_record(design: Design, network: Network, models: Path, level: str) -> None:
-    """Compare all that the referee recorded, and the cycles with the prediction."""
-    recorded = network.recorded(models)
-    edges = network.quantisers(models)
-    recorded_edges = [f"quantiser_{k}" for k in range(len(edges))]
-    assert set(recorded_edges) == {name for name in recorded if name.startswith("quantiser_")}
-    taps = [*edges, *([network.logits] if network.logits else [])]
-    run = design.simulate(recorded["input"].astype(np.float32), level, taps=taps)
-    for edge, name in zip(edges, recorded_edges, strict=True):
-        tapped = run.tap[edge].reshape(recorded[name].shape)
-        np.testing.assert_array_equal(tapped, recorded[name], f"{level}, {name} = {edge}")
-    if network.logits:
-        logits = run.tap[network.logits]
-        assert logits.dtype == np.float32
-        np.testing.assert_array_equal(logits, recorded["logits"])
-        np.testing.assert_allclose(run.outputs, recorded["output"], rtol=1e-6, atol=0)
-    else:
-        assert run.outputs.dtype == np.float32
-        np.testing.assert_array_equal(run.outputs, recorded["output"])
-    frames = len(recorded["output"])
-    assert frames == 256
-    assert design.ii == 1
-    assert design.latency is not None
-    np.testing.assert_array_equal(run.cycles, design.latency + np.arange(frames))
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)

@@ -61,3 +61,31 @@ TFC_2W2A = Network("TFC_2W2A.onnx", ("0", "uint8/255"))
 TFC_1W1A = Network("TFC_1W1A.onnx", ("0", "uint8/255"))
 UNSW = Network("unsw_nb15_mlp_w2a2.onnx", ("onnx::Add_0", "bipolar"))
 NETWORKS = (JET_TAGGER, TFC_2W2A, TFC_1W1A, UNSW)
+
+
+def hold_against_record(
+    design: Design, network: Network, models: Path, level: str, frames: int = 256, ii: int = 1
+) -> None:
+    """Compare all that the referee recorded, and the cycles with the prediction."""
+    recorded = network.recorded(models)
+    assert len(recorded["output"]) == 256
+    edges = network.quantisers(models)
+    recorded_edges = [f"quantiser_{k}" for k in range(len(edges))]
+    assert set(recorded_edges) == {name for name in recorded if name.startswith("quantiser_")}
+    recorded = {name: values[:frames] for name, values in recorded.items()}
+    taps = [*edges, *([network.logits] if network.logits else [])]
+    run = design.simulate(recorded["input"].astype(np.float32), level, taps=taps)
+    for edge, name in zip(edges, recorded_edges, strict=True):
+        tapped = run.tap[edge].reshape(recorded[name].shape)
+        np.testing.assert_array_equal(tapped, recorded[name], f"{level}, {name} = {edge}")
+    if network.logits:
+        logits = run.tap[network.logits]
+        assert logits.dtype == np.float32
+        np.testing.assert_array_equal(logits, recorded["logits"])
+        np.testing.assert_allclose(run.outputs, recorded["output"], rtol=1e-6, atol=0)
+    else:
+        assert run.outputs.dtype == np.float32
+        np.testing.assert_array_equal(run.outputs, recorded["output"])
+    assert design.ii == ii
+    assert design.latency is not None
+    np.testing.assert_array_equal(run.cycles, design.latency + ii * np.arange(frames))

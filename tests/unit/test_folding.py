@@ -1,5 +1,6 @@
 """Plans of folded layers: every product once, in time; and the loops that they become."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -10,7 +11,7 @@ from xdsl.dialects.builtin import IntAttr, ModuleOp
 
 from fastml.compiler.emit.systemverilog import emit_systemverilog
 from fastml.compiler.pipelines import new_context
-from fastml.compiler.support.diagnostics import FastmlError
+from fastml.compiler.support.diagnostics import FastmlError, SourceNode
 from fastml.dialects import qflow
 from fastml.dialects.array import ArrayAttr, Integers
 from fastml.dialects.qflow_folded import FoldedAttr, Order, Products, Storage
@@ -270,6 +271,7 @@ def folded(**options: object) -> list[str]:
     matrix, bias = np.arange(16).reshape(4, 4) * 5, np.zeros(4, np.int64)
     first = qflow.DenseOp("a", x, matrix, bias, (4,))
     second = qflow.DenseOp("b", first.result, matrix, bias, (4,))
+    first.location = SourceNode("a.onnx", "one", "MatMul", 13, 0).location
     graph.body.block.add_ops([first, second, qflow.YieldOp([second.result])])
     QflowFold(**options).apply(new_context(), ModuleOp([graph]))  # pyright: ignore[reportArgumentType]
     return [str(stage.architecture) for stage in graph.stages]
@@ -284,13 +286,30 @@ def test_reuse_factors_go_by_edge():
     assert "shift_add" in folded(reuse=4, multipliers="logic")[0]
 
 
+def reuse_factors(*given: str, reuse: int | None = None) -> list[int]:
+    """Return the reuse factors of the two stages; parallel ones have 1."""
+    found = [
+        re.match(r"#qflow\.folded<(\d+),", text) for text in folded(reuse_of=given, reuse=reuse)
+    ]
+    return [1 if match is None else int(match[1]) for match in found]
+
+
+def test_reuse_factors_go_by_node_and_for_all():
+    assert reuse_factors("one=3") == [3, 1]
+    assert reuse_factors("*=4") == [4, 4]
+    assert reuse_factors("*=4", reuse=2) == [4, 4]
+    # whatever is said of one layer goes before what is said of all, in any order
+    assert reuse_factors("b=8", "*=4", "one=2") == [2, 8]
+    assert reuse_factors("a=16", "one=2", "*=1") == [16, 1]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"reuse": 0}, "a reuse factor is 1 or more"),
-        ({"reuse_of": ("c=2",)}, "no dense stage makes edge 'c'; fix: they make a, b"),
-        ({"reuse_of": ("a",)}, "'a' is not an edge and a reuse factor"),
-        ({"reuse_of": ("a=x",)}, "'a=x' is not an edge and a reuse factor"),
+        ({"reuse_of": ("c=2",)}, "edge or node 'c'; fix: there are 'a' of node 'one', 'b'$"),
+        ({"reuse_of": ("a",)}, "'a' is not a name and a reuse factor"),
+        ({"reuse_of": ("a=x",)}, "'a=x' is not a name and a reuse factor"),
         ({"multipliers": "some"}, "unknown multipliers 'some'; fix: one of auto, dsp, logic"),
     ],
 )

@@ -5,8 +5,10 @@
 
 Prints one table in Markdown: for each network and reuse factor the cycles between two frames
 and the latency (predicted by the schedule, and measured in Verilator), the multipliers of
-every layer, and what yosys makes of the SystemVerilog. Synthesis takes minutes and is kept
-by the hash of the text.
+every layer (0: parallel, an adder graph), how many layers the compiler warns of because they
+cost more than their adder graphs, our own estimate of look-up tables, and what yosys makes of
+the SystemVerilog. Synthesis takes minutes and is kept by the hash of the text; with
+``--no-yosys`` only what is kept is shown.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 
 import fastml
 from fastml import Design
-from fastml.compiler.report import describe_layers
+from fastml.compiler.report import cost_warnings, describe_layers, hardware_area
 from fastml.runtime.yosys import Cells, synthesise
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +69,8 @@ class Row:
     measured_ii: int | None
     measured_latency: int | None
     multipliers: list[int]
+    warned: int
+    estimate: int
     cells: dict[str, int] | None
     compile_s: float
 
@@ -91,11 +95,13 @@ def measure(design: Design) -> tuple[int, int]:
     return int(np.diff(cycles).max()), int(cycles[0])
 
 
-def synthesised(design: Design) -> dict[str, int]:
+def synthesised(design: Design, *, anew: bool) -> dict[str, int] | None:
     """Return the cells that yosys makes, kept by the text of the design."""
     text = json.dumps(dict(sorted(design.rtl.files.items())))
     path = CACHE / f"{hashlib.sha256(text.encode()).hexdigest()}.folding.json"
     if not path.is_file():
+        if not anew:
+            return None
         cells: Cells = synthesise(design.rtl.files, design.rtl.pinout.top)
         path.parent.mkdir(parents=True, exist_ok=True)
         figures = {"lut": cells.lut, "ff": cells.ff, "bram": cells.bram, "dsp": cells.dsp}
@@ -120,7 +126,9 @@ def run(case: Case, reuse: int, *, rtl: bool, yosys: bool) -> Row:
         ii,
         latency,
         [layer["multipliers"] for layer in layers if layer["kind"] == "dense"],
-        synthesised(design) if yosys else None,
+        len(cost_warnings(design.graph)),
+        round(hardware_area(design).lut),
+        synthesised(design, anew=yosys),
         round(seconds, 1),
     )
 
@@ -136,10 +144,12 @@ def line(row: Row) -> str:
         row.latency,
         row.measured_latency,
         " + ".join(map(str, row.multipliers)),
+        row.warned,
+        row.estimate,
         *[cells.get(kind) for kind in ("lut", "ff", "bram", "dsp")],
         row.compile_s,
     ]
-    return "| " + " | ".join("" if f is None else f"{f}" for f in figures) + " |"
+    return "| " + " | ".join("-" if f is None else f"{f}" for f in figures) + " |"
 
 
 def main() -> None:
@@ -153,10 +163,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     print(
-        "| network | reuse | II | measured | latency | measured | multipliers | LUT | FF "
-        "| BRAM | DSP | compile s |"
+        "| network | reuse | II | measured | latency | measured | multipliers | warned "
+        "| LUT, estimate | LUT | FF | BRAM | DSP | compile s |"
     )
-    print("|" + "---|" * 12)
+    print("|" + "---|" * 14)
     rows = list[Row]()
     for case in cases(args.models):
         if args.only and case.name not in args.only:

@@ -116,7 +116,7 @@ def cost_warnings(graph: GraphOp) -> list[dict[str, str]]:
             "which takes a beat every cycle",
             stage,
             code="FML-COST",
-            hint="fold it more, or leave it parallel",
+            hint="fold it more, or give it a reuse factor of 1",
         )
         found.append({"code": "FML-COST", "layer": stage.edge.data, "text": text})
     return found

@@ -134,15 +134,19 @@ def test_recorded_numbers(
 def test_a_fold_that_costs_more_is_said_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights of 8 bits at R = 2 need more than their adders; at R = 784 they do not."""
+    """Hundreds of multipliers weigh more than adders; at R = 784 there are few."""
     output = tmp_path / "out"
     command = ["compile", str(DIGITS), "-o", str(output), "--emit", "qflow", "--reuse"]
-    assert main([*command, "2"]) == 0
+    assert main([*command, "14"]) == 0
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "hidden_sum" in line]
     assert line.startswith("warning[FML-COST] ")
-    assert "edge 'hidden_sum' folded by 2 takes about " in line
+    assert "edge 'hidden_sum' folded by 14 takes about " in line
     assert main(["report", str(output)]) == 0
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert line in printed
+    assert "reuse  multipliers  architecture" in printed
+    (row,) = [row for row in printed.splitlines() if row.split()[:2] == ["hidden_sum", "dense"]]
+    assert row.split()[5:7] == ["14", "896"]
     assert main([*command, "784"]) == 0
     assert "hidden_sum" not in capsys.readouterr().err
 

@@ -376,8 +376,21 @@ def from_model(path: Path, options: BuildOptions) -> Design:
 
 
 def from_file(path: Path, options: BuildOptions | None = None) -> Design:
-    """Return the design that one ``.mlir`` file holds: a single level, executed as it is."""
+    """Return the design that one ``.mlir`` file holds: a single level, executed as it is.
+
+    Hardware can also be executed as the SystemVerilog that is printed from it.
+    """
     from fastml.compiler.pipelines import level_of
 
     module = read_module(path)
-    return Design(path.name, {level_of(module): lambda: module}, options, lower=False)
+    level = level_of(module)
+    rtl = (lambda: _printed(module)) if level == "hw" else None
+    return Design(path.name, {level: lambda: module}, options, rtl=rtl, lower=False)
+
+
+def _printed(module: ModuleOp) -> RtlLevel:
+    """Return a module of hardware as SystemVerilog."""
+    from fastml.compiler.emit.systemverilog import emit_systemverilog
+
+    hardware = HardwareLevel(module)
+    return RtlLevel(emit_systemverilog(module), hardware.pinout, hardware.host)

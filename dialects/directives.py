@@ -67,7 +67,10 @@ DATAFLOW = "fastml.dataflow"
 PROCESS = "fastml.process"
 """Marks a function that a dataflow calls: its cycles are counted from its own firing."""
 STORAGE = "fastml.storage"
-"""What a constant memory is made of: ``"block"`` memory, or ``"logic"`` (the default)."""
+"""What a constant or a scratch memory is made of: ``"block"`` memory, or ``"logic"`` (the default).
+
+A scratch memory in block memory has one port to write and one to read, and what is read is
+there a cycle later."""
 INTERFACE = "fastml.interface"
 """Names, types and host-side arithmetic of the model's inputs and outputs; opaque here."""
 TAPS = "fastml.taps"
@@ -173,7 +176,7 @@ DIRECTIVES: Mapping[str, Directive] = {
     STREAM: _on(_at_least(1), ARGUMENT, "memref.alloc"),
     DATAFLOW: _on(_is_unit, "func.func"),
     PROCESS: _on(_is_unit, "func.func"),
-    STORAGE: _on(_is_storage, "memref.global"),
+    STORAGE: _on(_is_storage, "memref.global", "memref.alloc"),
     INTERFACE: _on(_is_dictionary, "builtin.module"),
     TAPS: _on(_is_dictionary, "builtin.module"),
     PORTS: _on(_is_dictionary, "hw.module"),
@@ -214,6 +217,7 @@ def verify_directives(module: ModuleOp) -> None:
                 _verify_layout(op, op.body.block.args[index].type, attributes, op)
         elif op.name == "memref.alloc":
             _verify_layout(op, op.results[0].type, op.attributes, op.parent_op())
+            _verify_storage(op)
 
 
 def _verify_layout(
@@ -234,6 +238,24 @@ def _verify_layout(
     width = max(layout.container[0], 1)
     if element_type != IntegerType(width):
         raise FastmlError(f"layout '{layout}' needs elements of type i{width}, not {of}", op)
+
+
+def _verify_storage(op: Operation) -> None:
+    """Refuse block memory where nothing could be in it, or where its ports have no cycles."""
+    if STORAGE not in op.attributes:
+        return
+    if STREAM in op.attributes:
+        raise FastmlError(f"'{STORAGE}' is for scratch memories, and '{STREAM}' for FIFOs", op)
+    elements = layout(op.attributes)
+    if not in_block(op) or elements is None:
+        return
+    if len(elements) < 2 or not elements.container[0]:
+        raise FastmlError(f"block memory needs two words of a bit, not '{elements}'", op)
+
+
+def in_block(op: Operation) -> bool:
+    """Whether the memory that ``op`` defines is to be in block memory."""
+    return text(op.attributes, STORAGE) == "block"
 
 
 def is_dataflow(function: Operation) -> bool:

@@ -251,6 +251,10 @@ class StraightLine:
     def alloc(self, op: Operation) -> None:
         """Note a memref in which nothing is stored yet."""
         edge = self.edge(op.results[0], op)
+        if directives.in_block(op):
+            raise illegal(
+                f"'{edge.name}' is wiring here: only a function with loops has block memory", op
+            )
         self.facts.elements[op.results[0]] = [NEVER] * len(edge.elements)
         self.facts.held[op.results[0]] = [NEVER] * len(edge.elements)
 

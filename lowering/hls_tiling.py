@@ -96,7 +96,8 @@ class HlsTiling(ModulePass):
         for op in function.walk():
             if isinstance(op, memref.AllocOp):
                 split = not walked(op.memref) or self._at_once(op.memref, walked)
-                if split and directives.STREAM not in op.attributes:
+                elsewhere = directives.STREAM in op.attributes or directives.in_block(op)
+                if split and not elsewhere:
                     op.attributes.setdefault(directives.PARTITION, UnitAttr())
                 self._check_partition(op.memref, op.attributes, op)
 

@@ -43,7 +43,7 @@ class Kind(Enum):
     READ = auto()  # word of a memory
     INSTANCE = auto()
     RESULT = auto()
-    FORWARD = auto()  # an instance's input whose driver comes later
+    FORWARD = auto()  # input of an instance, or address of a read, whose driver comes later
     NAMED = auto()
 
 
@@ -90,8 +90,8 @@ class StateInit:
 class Ram:
     """A memory: its words, their width, and its name.
 
-    What a clocked one is asked for comes a cycle later, and is undefined if it was being
-    written then.
+    What a clocked one is asked for comes a cycle later. If it was being written then, it is
+    undefined, unless ``old`` says that it is what was there before.
     """
 
     depth: int
@@ -99,6 +99,7 @@ class Ram:
     clocked: bool
     name: str
     serial: int
+    old: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ class Netlist:
         ]
 
     def forward(self, width: int) -> Wire:
-        """Return an input for an instance, that :meth:`drive` will drive."""
+        """Return an input of an instance or a memory, that :meth:`drive` will drive."""
         return self._new(Kind.FORWARD, width, (), self._count)
 
     def drive(self, forward: Wire, wire: Wire) -> None:
@@ -489,11 +490,13 @@ class Netlist:
             return wires[0]
         return self._new(Kind.SELECT, wires[0].width, (index, *wires))
 
-    def memory(self, depth: int, width: int, name: str, *, clocked: bool) -> Wire:
+    def memory(
+        self, depth: int, width: int, name: str, *, clocked: bool, old: bool = False
+    ) -> Wire:
         """Return a memory, to be read and written by :meth:`read` and :meth:`write`."""
         assert depth > 1
         assert width
-        wire = self._new(Kind.MEMORY, 0, (), Ram(depth, width, clocked, name, self._count))
+        wire = self._new(Kind.MEMORY, 0, (), Ram(depth, width, clocked, name, self._count, old))
         self.writes_of[wire] = []
         return wire
 

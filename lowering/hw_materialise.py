@@ -250,15 +250,20 @@ class _Materialiser:
         op = FirMemOp(
             FirMemType(ram.depth, ram.width),
             int(ram.clocked),
-            ruw="undefined" if ram.clocked else "old",
+            ruw="undefined" if ram.clocked and not ram.old else "old",
             attr_dict={NAME_HINT: StringAttr(ram.name)},
         )
         return self.append(op, wire.location)
 
     def read(self, wire: Wire) -> SSAValue:
-        memory, address = (self.values[operand] for operand in wire.operands)
+        memory, address = wire.operands
         assert self.clock is not None
-        return self.append(FirMemReadOp(memory, address, self.clock), wire.location)
+        # The clock stands in for an address that comes later, as for states.
+        at = self.clock if address.kind is Kind.FORWARD else self.values[address]
+        op = FirMemReadOp(self.values[memory], at, self.clock)
+        if address.kind is Kind.FORWARD:
+            self.late.append((op, 1, self.netlist.next_of[address]))
+        return self.append(op, wire.location)
 
     def writes(self, wire: Wire) -> None:
         """Create the write ports of a memory, once all that they need is there."""

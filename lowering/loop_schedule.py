@@ -17,7 +17,7 @@ from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.ir.affine import AffineConstantExpr
 
-from fastml.compiler.support.diagnostics import FastmlError
+from fastml.compiler.support.diagnostics import FastmlError, render
 from fastml.dialects import directives
 from fastml.lowering.index_expressions import (
     IndexExpressions,
@@ -33,6 +33,7 @@ from fastml.lowering.schedule_facts import (
     describe,
     edge_of,
     illegal,
+    in_block,
     is_access,
     is_load,
 )
@@ -190,7 +191,7 @@ class _LoopChecker:
         load = is_load(op)
         memory = op.operands[0 if load else 1]
         if load:
-            self.facts.cycles[op.results[0]] = time
+            self.facts.cycles[op.results[0]] = time + in_block(memory)
         found = _Access(
             op,
             scope.loops,
@@ -344,6 +345,8 @@ def check_loops(facts: FunctionSchedule) -> None:
             _check_input(edge, accesses, facts)
         else:
             _check_memory(edge, accesses, facts)
+        if in_block(memory):
+            _check_ports(edge, accesses, facts)
 
 
 def _check_constant(accesses: list[_Access]) -> None:
@@ -491,6 +494,43 @@ def _check_output(log: _Log, edge: Edge, facts: FunctionSchedule) -> None:
     cycles, held = facts.elements[edge.value], facts.held[edge.value]
     for element, last in zip(log.address[log.first].tolist(), replaced.tolist(), strict=True):
         cycles[element], held[element] = facts.latency, last
+
+
+def _check_ports(edge: Edge, accesses: list[_Access], facts: FunctionSchedule) -> None:
+    """Check that block memory is read at one address and written once in any cycle."""
+    for reads in (True, False):
+        own = [access for access in accesses if is_load(access.op) is reads]
+        if not own:
+            continue
+        columns = [
+            np.stack(
+                [
+                    access.evaluate(access.address),
+                    access.spread(access.time, [loop.interval for loop in access.loops]),
+                    np.full(access.count, site),
+                ]
+            )
+            for site, access in enumerate(own)
+        ]
+        rows = np.concatenate(columns, axis=1)
+        address, time, site = rows[:, np.lexsort((rows[0], rows[1]))]
+        clash = np.diff(time) == 0
+        if reads:  # one word for all who ask for it
+            clash &= np.diff(address) != 0
+        found = np.flatnonzero(clash)
+        pair, frame = (0, -1), " of the next frame"
+        if len(found):
+            pair, frame = (int(found[0]), int(found[0]) + 1), ""
+        elif int(time[-1] - time[0]) < facts.ii:
+            continue
+        first, second = (own[int(site[at])].op for at in pair)
+        raise illegal(
+            f"{'reads' if reads else 'writes'} element {int(address[pair[1]])} of '{edge.name}' "
+            f"in cycle {int(time[pair[1]])}, when '{first.name}' at {render(first.location)} "
+            f"{'reads' if reads else 'writes'} element {int(address[pair[0]])}{frame}: block "
+            f"memory has one port to {'read' if reads else 'write'}",
+            second,
+        )
 
 
 def _refuse(

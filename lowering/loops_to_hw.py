@@ -4,7 +4,8 @@ Time inside of the body of a loop is counted from the start of the iteration. A 
 in free-running registers from its cycle on, so that iterations overlap; what one iteration
 hands to the next passes registers likewise. A value of an outer loop is held in a register
 of its own while the inner ones run. The input beat is held from its cycle on until the next
-one; elements of outputs and of local memories are registers that a store enables.
+one; elements of outputs and of local memories are registers that a store enables, unless
+they are words of block memory.
 """
 
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
 from fastml.dialects.elements import width_of
 from fastml.lowering.arith_to_comb import PREDICATES, build_arith, width_of_type
+from fastml.lowering.block_memory import BlockMemory
 from fastml.lowering.constants import definition_of
 from fastml.lowering.hw_builder import Netlist, Wire, index_width, signed
 from fastml.lowering.hw_hints import name_elements
@@ -36,6 +38,7 @@ from fastml.lowering.schedule_facts import (
     FunctionSchedule,
     argument_edges,
     edge_of,
+    in_block,
     is_access,
     is_load,
 )
@@ -82,6 +85,7 @@ class LoopLowering:
         self.values: dict[SSAValue, tuple[Wire, _Scope]] = {}
         self.controls: dict[Loop, Control] = {}
         self.memories: dict[SSAValue, _Memory] = {}
+        self.blocks: dict[SSAValue, BlockMemory] = {}
         self.carried: dict[SSAValue, Wire] = {}
         self.rows: dict[Operation, Wire] = {}
         """Words of block memories, by the load that reads them."""
@@ -129,6 +133,8 @@ class LoopLowering:
         for memory in self.memories.values():
             if memory.state:
                 self.close(memory)
+        for block in self.blocks.values():
+            block.close()
         self.netlist.location = self.facts.function.location
         self.done = self.pulse_at(top, self.facts.latency)
         return {
@@ -144,6 +150,16 @@ class LoopLowering:
         registers = [self.register(width) for width in edge.elements.widths]
         name_elements(self.netlist, edge.port, registers)
         return _Memory(edge, registers, [[] for _ in registers])
+
+    def alloc(self, op: memref.AllocOp) -> None:
+        """Create a scratch memory."""
+        edge = edge_of(op.memref, op)
+        if not in_block(op.memref):
+            self.memories[op.memref] = self.memory(edge)
+            return
+        width, _ = edge.elements.container
+        depth, name = len(edge.elements), edge.port or "scratch"
+        self.blocks[op.memref] = BlockMemory.of(self.netlist, depth, width, name)
 
     def register(self, width: int) -> Wire:
         """Return a data register; width 0 needs none."""
@@ -247,7 +263,7 @@ class LoopLowering:
             elif is_access(op):
                 self.access(op, scope)
             elif isinstance(op, memref.AllocOp):
-                self.memories[op.memref] = self.memory(edge_of(op.memref, op))
+                self.alloc(op)
             elif isinstance(op, arith.ConstantOp):
                 self.constant(op, scope)
             elif op.results and not isinstance(op.results[0].type, IndexType | MemRefType):
@@ -302,6 +318,10 @@ class LoopLowering:
         width = width_of_type(op.results[0], op)
         if isinstance(source.owner, memref.GetGlobalOp):
             return self.look_up(op, address, scope, time)
+        if source in self.blocks:
+            block = self.blocks[source]
+            at = self.index_at(address, block.address_width, scope, time)
+            return block.load(self.pulse_at(scope, time), at)
         memory = self.memories[source]
         elements = memory.registers
         layout = memory.edge.elements
@@ -386,9 +406,14 @@ class LoopLowering:
 
     def store(self, op: Operation, address: Linear, scope: _Scope, time: int) -> None:
         """Enable the registers of the elements that may be meant."""
-        memory = self.memories[op.operands[1]]
+        target = op.operands[1]
         value = self.value_at(op.operands[0], scope, time)
         pulse = self.pulse_at(scope, time)
+        if target in self.blocks:
+            block = self.blocks[target]
+            block.store(pulse, self.index_at(address, block.address_width, scope, time), value)
+            return
+        memory = self.memories[target]
         places, address = candidates(address)
         width = index_width(len(places))
         at = self.index_at(address, width, scope, time) if address.varies else None

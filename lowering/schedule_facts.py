@@ -140,6 +140,12 @@ def is_load(op: Operation) -> bool:
     return isinstance(op, affine.LoadOp | memref.LoadOp)
 
 
+def in_block(memory: SSAValue) -> bool:
+    """Whether a scratch memory is clocked: what is read is there a cycle later."""
+    op = memory.owner
+    return isinstance(op, memref.AllocOp) and directives.in_block(op)
+
+
 def describe(value: SSAValue) -> str:
     """Name a value for a message."""
     hint = f"%{value.name_hint} " if value.name_hint else ""

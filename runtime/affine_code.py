@@ -38,6 +38,7 @@ from fastml.runtime.affine_time import (
     has_phases,
     hold_arguments,
     illegal,
+    is_clocked,
     last_phase,
     release_arguments,
     schedule_of,
@@ -311,6 +312,7 @@ class _Builder:
         )
         flat = self.flat_index(op, source, map_, indices)
         over_time = self.over_time
+        wait = int(over_time and is_clocked(source))
 
         def step(v: list[Any], c: list[int], base: int) -> None:
             memory: Memory = v[m]
@@ -322,7 +324,8 @@ class _Builder:
             if value is None and not lazy:
                 raise _undefined(op, memory, k)
             v[d] = value
-            c[d] = cycle = at(base, there)
+            cycle = at(base, there)
+            c[d] = cycle + wait
             if over_time and k is not None:
                 memory.reads[k] = max(memory.reads[k], cycle)
 
@@ -404,6 +407,8 @@ class _Builder:
         layout = op.attributes.get(directives.ELEMENTS)
         elements = elements_attribute(layout, type_, op) if layout else None
         name = op.attributes.get(directives.NAME)
+        if self.timed and not self.over_time and directives.in_block(op):
+            raise illegal("only a function with loops has block memory", op)
 
         def step(v: list[Any], c: list[int], base: int) -> None:
             v[d] = memory = Memory.blank(type_, elements)

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from xdsl.dialects import affine, func
+from xdsl.dialects import affine, func, memref
 from xdsl.dialects.builtin import MemRefType, UnitAttr
-from xdsl.ir import Operation
+from xdsl.ir import Operation, SSAValue
 from xdsl.ir.affine import AffineConstantExpr
 from xdsl.utils.hints import isa
 
@@ -84,6 +84,12 @@ def timing_of(op: Operation, default: int | None = None) -> Timing:
         return base + start
 
     return at
+
+
+def is_clocked(source: SSAValue) -> bool:
+    """Tell if what is read of a memory is there a cycle later."""
+    op = source.owner
+    return isinstance(op, memref.AllocOp) and directives.in_block(op)
 
 
 def store_over_time(op: Operation, memory: Memory, k: int, cycle: int) -> None:

@@ -76,7 +76,7 @@ def run(args: Namespace) -> int:
 def _level(args: Namespace, design: "Design") -> str:
     if args.level is not None:
         return str(args.level)
-    if len(design.levels) == 1:
+    if len(design.levels) == 1 or args.source.suffix == ".mlir":
         return design.levels[0]
     raise usage_error("--level", "is missing", f"choose from {', '.join(design.levels)}")
 

@@ -3,5 +3,8 @@
 from functools import partial
 from pkgutil import resolve_name
 
-TARGETS = {"hls": partial(resolve_name, "fastml.compiler.emit.hls.target:HlsTarget")}
+TARGETS = {
+    "hls": partial(resolve_name, "fastml.compiler.emit.hls.target:HlsTarget"),
+    "sv": partial(resolve_name, "fastml.compiler.emit.sv_target:SystemVerilogTarget"),
+}
 """Target name to loader."""

@@ -486,7 +486,7 @@ def test_a_long_stimulus_is_run_in_batches(monkeypatch: pytest.MonkeyPatch):
 
 def test_the_example_of_the_documentation():
     page = (Path(__file__).parents[2] / "docs" / "dialects" / "affine.md").read_text()
-    (example,) = re.findall(r"```mlir\n(.*?)```", page, re.DOTALL)
+    example = re.findall(r"```mlir\n(.*?)```", page, re.DOTALL)[0]
     trace = simulate(parse(example), back_to_back({"x": np.array([[100, 28], [-7, 5]])}, 2))
     assert trace.outputs["y"].values.tolist() == [[128], [-2]]
     assert trace.cycles.tolist() == [3, 4]

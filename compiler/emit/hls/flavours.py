@@ -50,6 +50,8 @@ class Pragmas:
     partition: str = ""
     partition_all: str = ""
     stream: str = ""
+    storage: str = ""
+    """An array in block memory that one port writes and one reads."""
     dataflow: str = ""
     top: str = ""
     block: str = ""
@@ -115,6 +117,7 @@ _XILINX = Pragmas(
     partition="#pragma HLS array_partition variable={name} cyclic factor={factor} dim=1",
     partition_all="#pragma HLS array_partition variable={name} complete dim=0",
     stream="#pragma HLS stream variable={name} depth={depth}",
+    storage="#pragma HLS bind_storage variable={name} type=ram_s2p impl=bram",
     dataflow="#pragma HLS dataflow",
     lanes="#pragma HLS array_partition variable={name} complete dim=1",
     rom={
@@ -124,6 +127,7 @@ _XILINX = Pragmas(
 )
 _VIVADO = replace(
     _XILINX,
+    storage="#pragma HLS resource variable={name} core=RAM_S2P_BRAM",
     rom={
         "block": "#pragma HLS resource variable={name} core=ROM_1P_BRAM",
         "logic": "#pragma HLS resource variable={name} core=ROM_1P_LUTRAM",
@@ -206,6 +210,7 @@ FLAVOURS: Mapping[str, Flavour] = {
                     "block": '[[intel::fpga_memory("BLOCK_RAM")]]',
                     "logic": '[[intel::fpga_memory("MLAB")]]',
                 },
+                storage='[[intel::fpga_memory("BLOCK_RAM")]]',
             ),
             {"wires": ("", "")},
             "c++17",

@@ -72,6 +72,8 @@ class Memories:
             found.append(pragmas.partition.format(name=name, factor=factor))
         if (depth := directives.integer(attributes, directives.STREAM)) is not None:
             found.append(pragmas.stream.format(name=name, depth=depth))
+        if directives.text(attributes, directives.STORAGE) == "block":
+            found.append(pragmas.storage.format(name=name))
         found = [text for text in found if text]
         return ([], found) if pragmas.inside else (found, [])
 

@@ -12,7 +12,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.dialects.builtin import ArrayAttr as ListAttr
-from xdsl.dialects.builtin import IntAttr, StringAttr, SymbolNameConstraint
+from xdsl.dialects.builtin import (
+    Float64Type,
+    FloatAttr,
+    IntAttr,
+    StringAttr,
+    SymbolNameConstraint,
+)
 from xdsl.ir import Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
     IRDLOperation,
@@ -160,7 +166,9 @@ class GraphOp(IRDLOperation):
     One static design, whose inputs all arrive in cycle 0; or, with FIFOs, a network of
     processes, each of which counts cycles from its own firing.
 
-    ``ii`` and ``latency`` (cycles: of the last output beat) are set by the schedule.
+    ``ii`` and ``latency`` (cycles: of the last output beat) are set by the schedule. ``gap``,
+    where a contract chose the architectures, is the relative distance of their estimated
+    cost from the optimum that the search does not exclude.
     """
 
     name = "qflow.graph"
@@ -170,6 +178,7 @@ class GraphOp(IRDLOperation):
     output_names = prop_def(ListAttr[StringAttr])
     ii = opt_prop_def(IntAttr)
     latency = opt_prop_def(IntAttr)
+    gap = opt_prop_def(FloatAttr[Float64Type])
     body = region_def("single_block")
 
     irdl_options = (ParsePropInAttrDict(),)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.builtin import FloatAttr, ModuleOp, f64
 from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
@@ -17,6 +17,7 @@ from fastml.lowering.delay import TARGETS
 from fastml.lowering.folding import Layer, ceil_div
 from fastml.lowering.folding_cost import adder_graph_luts, choose_plan, digit_count
 from fastml.lowering.qflow_fold import MULTIPLIERS, fold_stage
+from fastml.lowering.stage_cost import stage_luts
 
 PIPELINE = 6
 """Cycles of a folded stage beside its iterations."""
@@ -95,6 +96,7 @@ class _Chooser:
         self._set(selection)
 
     def _set(self, selection: Selection) -> None:
+        self.graph.gap = FloatAttr(selection.gap, f64)
         products = MULTIPLIERS[self.multipliers]
         pairs = zip(self.graph.stages, selection.picks, self.reuses, strict=True)
         for stage, pick, reuses in pairs:
@@ -109,7 +111,7 @@ class _Chooser:
         """Add a stage with all ways to build it."""
         if not isinstance(stage, qflow.DenseOp) or not len(stage.channel):
             self.reuses.append((1,))
-            return self.problem.add([Choice()], before)
+            return self.problem.add([Choice(lut=math.ceil(stage_luts(stage)))], before)
         layer = Layer.of(stage)
         reuses, choices = list[int](), list[Choice]()
         if self.multipliers != "dsp":

@@ -25,6 +25,7 @@ def run(args: Namespace) -> int:
     options = from_arguments(args)
     from fastml.compiler.design import from_model
     from fastml.compiler.project import REPORT, check_target, read_json, write_project
+    from fastml.lowering.contracts import GAP
 
     check_target(args.output)
     design = from_model(args.model, options)
@@ -37,6 +38,13 @@ def run(args: Namespace) -> int:
             print(warning["text"], file=sys.stderr)
         area = report["area"]
         estimate = f", about {area['lut']} LUT and {area['ff']} FF" if area else ""
+        if area and (area["dsp"] or area["bram"]):
+            estimate += f", {area['dsp']} DSP, {area['bram']:g} BRAM"
+        gap = design.graph.gap
+        if gap is not None:
+            within = gap.value.data
+            proved = "the best" if within <= GAP else f"within {within:.1%} of the best"
+            estimate += f"; folding: {proved} by estimated costs"
         adders = sum(layer["adders"] for layer in report["layers"])
         print(
             f"{args.output}: latency {report['latency_cycles']} cycles of "

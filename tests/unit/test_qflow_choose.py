@@ -6,6 +6,7 @@ import pytest
 
 import fastml
 from fastml.compiler.contract import check_area, check_time
+from fastml.compiler.driver import main
 from fastml.compiler.options import BuildOptions
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.qflow import DenseOp, FoldedAttr
@@ -56,7 +57,7 @@ def test_an_interval_is_kept_with_less_area_than_without():
 
 
 def test_few_tables_make_a_slow_design():
-    design = fastml.compile(PULSES, max_lut=1200)
+    design = fastml.compile(PULSES, max_lut=4500)
     assert design.ii is not None
     assert design.ii > 1
     assert folded(design)
@@ -107,3 +108,16 @@ def test_time_above_a_limit_is_refused():
         check_time(design.graph, BuildOptions(ii=23))
     with pytest.raises(FastmlError, match="smaller reuse factor"):
         fastml.compile(PULSES, reuse=24, latency_cycles=24).module("qflow")
+
+
+def test_a_choice_says_how_near_to_the_best_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = str(tmp_path / "build")
+    given = ["--multipliers", "dsp", "--max-dsp", "20"]
+    assert main(["compile", str(PULSES), "-o", folder, *given]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.endswith("DSP, 0 BRAM; folding: the best by estimated costs\n")
+    assert printed.err == ""
+    assert main(["compile", str(PULSES), "-o", folder]) == 0
+    assert "folding" not in capsys.readouterr().out

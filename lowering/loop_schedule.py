@@ -238,7 +238,11 @@ class _LoopChecker:
         if isinstance(user, affine.ForOp):
             carried = operand - len(user.lowerBoundOperands) - len(user.upperBoundOperands)
             inner = user.body.block.args[1 + carried]
-            return self.facts.loops[user].start + self.facts.cycles[inner]
+            first = min(
+                (self.use_time(inner, use.operation, use.index) for use in inner.uses),
+                default=self.facts.cycles[inner],
+            )
+            return self.facts.loops[user].start + first
         if user.parent is not argument.owner:
             raise illegal(
                 f"uses {describe(argument)}, which an outer loop carries; hand it in as "

@@ -38,6 +38,18 @@ tgamma time trunc va_arg va_end va_list va_start vector write y0 y1 yn
 m_e m_pi m_pi_2 m_pi_4 m_ln2 m_ln10 m_log2e m_log10e m_sqrt2 int8_t int16_t int32_t int64_t
 uint8_t uint16_t uint32_t uint64_t size_t ptrdiff_t ssize_t intmax_t uintmax_t
 ap_int ap_uint ap_fixed ap_ufixed ac_int ac_fixed ac_channel hls ihc
+ap_int_base ap_fixed_base ap_private ap_bit_ref ap_range_ref ap_q_mode ap_o_mode ac_private
+ac_q_mode ac_o_mode
+int8_min int16_min int32_min int64_min int8_max int16_max int32_max int64_max bufsiz
+ap_int_max_w fastml_tap fastml_tap_header
+"""
+# Types of the system that C++ headers bring along; ports get types of such names.
+_POSIX = """
+blkcnt_t blksize_t caddr_t clock_t clockid_t daddr_t dev_t div_t double_t error_t fenv_t fexcept_t
+float_t fpos_t fsblkcnt_t fsfilcnt_t fsid_t gid_t id_t ino_t intptr_t key_t ldiv_t lldiv_t
+locale_t loff_t max_align_t mbstate_t mode_t nlink_t nullptr_t off_t pid_t pthread_t quad_t
+register_t sigset_t suseconds_t time_t timer_t u_int8_t u_int16_t u_int32_t u_int64_t u_quad_t
+uid_t uintptr_t useconds_t wctrans_t wctype_t wint_t
 """
 _SYSTEMVERILOG = """
 accept_on alias always always_comb always_ff always_latch and assert assign assume automatic
@@ -85,7 +97,7 @@ update uplevel upvar variable vwait while
 
 SYSTEMVERILOG = frozenset(_SYSTEMVERILOG.split())
 """The reserved words of SystemVerilog-2017."""
-RESERVED = frozenset(f"{_CPP} {_LIBRARY} {_SYSTEMVERILOG} {_VHDL} {_TCL}".split())
+RESERVED = frozenset(f"{_CPP} {_LIBRARY} {_POSIX} {_SYSTEMVERILOG} {_VHDL} {_TCL}".split())
 """Words, in lower case, that no name may be, whatever the case of its letters."""
 
 

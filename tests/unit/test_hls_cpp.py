@@ -183,6 +183,20 @@ def test_fixed_point_ports_carry_the_same_bits(flavour: str, fractions: tuple[in
     hold_against_interpreter(module, flavour, 50, x=x, y=y)
 
 
+@pytest.mark.parametrize("flavour", LIBRARIES)
+def test_names_that_the_headers_know(flavour: str):
+    """Ports get types of their names, and fixed-point ports are copied in a loop."""
+    names = ["key", "mode", "id", "off", "i", "AP_INT_MAX_W", "FASTML_TAP_HEADER", "INT64_MAX"]
+    ports = [port(f"a{k}", "in", "s6", 2, "i6") for k in range(len(names))]
+    ports = [p.replace(f'port = "a{k}"', f'port = "{names[k]}"') for k, p in enumerate(ports)]
+    body = list[str]()
+    for k in range(len(names)):
+        body.append(f"%v{k} = affine.load %a{k}[1] : memref<2xi6>")
+        body.append(f"affine.store %v{k}, %y[{k}] : memref<{len(names)}xi6>")
+    module = parse(top([*ports, port("y", "out", "s6", len(names), "i6")], "\n".join(body)))
+    hold_against_interpreter(module, flavour, 20, a0=2, a4=2, y=3)
+
+
 def test_integers_wider_than_the_tool_takes_are_refused():
     module = parse(top(*scalar_operations(5000)))
     with pytest.raises(FastmlError, match=r"FML-WIDTH.*Vitis HLS takes 4096"):

@@ -69,7 +69,7 @@ def test_names_that_become_equal():
 
 
 def test_reserved_words_of_every_language():
-    for word in ("template", "always_ff", "architecture", "proc", "isnan"):
+    for word in ("template", "always_ff", "architecture", "proc", "isnan", "key_t", "int64_max"):
         assert word in RESERVED
         assert not is_legal(word)
         assert not is_legal(word.upper())

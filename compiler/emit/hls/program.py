@@ -285,13 +285,14 @@ class ProgramPrinter:
     def _copy(self, port: CppPort, bits: str) -> list[str]:
         """Copy the bits of a fixed-point port, as they are."""
         width, _ = port.container
-        types, element = self.flavour.types, f"{port.name}[i]"
+        i = Namer([port.name, bits]).unique("i")
+        types, element = self.flavour.types, f"{port.name}[{i}]"
         if port.is_output:
-            text = types.from_bits.format(x=element, bits=f"{bits}[i]", width=width)
+            text = types.from_bits.format(x=element, bits=f"{bits}[{i}]", width=width)
         else:
-            text = f"{bits}[i] = {types.to_bits.format(x=element, width=width)}"
+            text = f"{bits}[{i}] = {types.to_bits.format(x=element, width=width)}"
         text = text.replace(".template ", ".")
-        loop = f"  for (int i = 0; i < {len(port.elements)}; ++i) {{"
+        loop = f"  for (int {i} = 0; {i} < {len(port.elements)}; ++{i}) {{"
         unroll = self.pragmas.unroll_all
         if self.pragmas.inside:
             return [loop, unroll, f"    {text};", "  }"]

@@ -11,8 +11,11 @@ array set opt {
     export 0
     vsynth 0
 }
-foreach arg $argv {
-    if {[regexp {^(\w+)=(\S+)$} $arg whole key value] && [info exists opt($key)]} {
+foreach arg [split [join $argv]] {
+    if {[regexp {^(\w+)=(\S+)$} $arg whole key value]} {
+        if {![info exists opt($key)]} {
+            error "'$key' is not known; choose from [lsort [array names opt]]"
+        }
         set opt($key) $value
     }
 }

@@ -140,10 +140,23 @@ def test_the_directives_of_catapult(tmp_path: Path, require_tool: Callable[[str]
     )
 
 
-def make(folder: Path, library: str, flags: str) -> subprocess.CompletedProcess[str]:
+def test_the_script_of_xilinx_takes_no_unknown_setting(
+    tmp_path: Path, require_tool: Callable[[str], str]
+):
+    tclsh = require_tool("tclsh")
+    project("vitis", tmp_path)
+    names = COMMANDS["vitis"]
+    quoted = recorded(tclsh, tmp_path, "build_prj.tcl", names, '"csim=0 csynth=0 cosim=1"')
+    assert [c.split()[0] for c in quoted if c.split()[0].endswith("_design")] == ["cosim_design"]
+    with pytest.raises(AssertionError, match="'cosin' is not known; choose from clock cosim"):
+        recorded(tclsh, tmp_path, "build_prj.tcl", names, "cosin=1")
+
+
+def make(folder: Path, library: str, flags: str | None) -> subprocess.CompletedProcess[str]:
     variable = library.upper()
+    own = [] if flags is None else [f"CXXFLAGS={flags}"]
     return subprocess.run(
-        ["make", f"{variable}={find_headers(library)}", f"CXXFLAGS={flags}"],
+        ["make", f"{variable}={find_headers(library)}", *own],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -189,6 +202,28 @@ def test_the_testbench_passes_and_can_fail(
     assert "'x' has more frames" in make(tmp_path, library, "-O0").stderr
     expected.write_text("9" * 30 + " " + good)
     assert "cannot hold" in make(tmp_path, library, "-O0").stderr
+
+
+@pytest.mark.parametrize("flavour", ["vitis", "catapult"])
+def test_the_makefile_as_it_is(flavour: str, tmp_path: Path, require_tool: Callable[[str], str]):
+    """Without a warning, and only the first differences are told."""
+    for tool in ("g++", "make", "ap_types"):
+        require_tool(tool)
+    project(flavour, tmp_path, x=2)
+    library = FLAVOURS[flavour].types.library
+    done = make(tmp_path, library, None)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    expected = tmp_path / "tb_data" / "y.txt"
+    rows = [row.split() for row in expected.read_text().splitlines()]
+    flipped = [[str(int(word) ^ 1) for word in row] for row in rows]
+    expected.write_text("\n".join(map(" ".join, flipped)) + "\n")
+    done = make(tmp_path, library, None)
+    told = [line for line in done.stderr.splitlines() if line.startswith("frame ")]
+    assert len(told) == 10
+    first = f"element 0 of 'y' differs: {rows[0][0]} instead of {flipped[0][0]}"
+    assert told[0] == f"frame 0: {first}"
+    assert f"FAIL: 25 frames, {sum(map(len, rows))} errors" in done.stdout
 
 
 def test_the_testbench_reads_npy(tmp_path: Path, require_tool: Callable[[str], str]):

@@ -156,6 +156,9 @@ _XILINX_HEADERS = (
     "#include <ap_int.h>",
 )
 
+# The constructors of ap_int read a word before they set it, and g++ says so of every use.
+_AP_FLAGS = ("-Wno-unknown-pragmas", "-Wno-uninitialized")
+
 FLAVOURS: Mapping[str, Flavour] = {
     flavour.name: flavour
     for flavour in (
@@ -171,7 +174,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             partition_limit=1024,
             unroll_limit=4096,
             part="xcvu13p-flga2577-2-e",
-            compiler_flags=("-Wno-unknown-pragmas",),
+            compiler_flags=_AP_FLAGS,
         ),
         Flavour(
             "vivado",
@@ -185,7 +188,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             partition_limit=1024,
             unroll_limit=4096,
             part="xcvu13p-flga2577-2-e",
-            compiler_flags=("-Wno-unknown-pragmas",),
+            compiler_flags=_AP_FLAGS,
         ),
         Flavour(
             "oneapi",

@@ -103,7 +103,9 @@ class Vectors {
     for (int k = 0; k < elements_; ++k) {
       if (get(beat[k]) == row_[k]) continue;
       ++errors;
-      std::cerr << "frame " << frame << ": element " << k << " of '" << port_ << "' differs\n";
+      if (++shown_ > 10) continue;
+      std::cerr << "frame " << frame << ": element " << k << " of '" << port_ << "' differs: "
+                << get(beat[k]) << " instead of " << row_[k] << std::endl;
     }
     ahead_ = false;
     return errors;
@@ -191,7 +193,7 @@ class Vectors {
   }
 
   std::string port_;
-  int elements_, fraction_;
+  int elements_, fraction_, shown_ = 0;
   Bits *row_;
   bool is_text_ = false, ahead_ = false;
   char kind_ = 'i';

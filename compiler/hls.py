@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastml.compiler import hls_reports
 from fastml.compiler.emit.hls.build import build_program, design_of, fixed_ports
-from fastml.compiler.emit.hls.flavours import flavour_of
+from fastml.compiler.emit.hls.flavours import CLOCK_NS, flavour_of
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects.elements import Elements
 from fastml.runtime.csim import CppDesign, CppPort, CppTap, CsimLevel
@@ -35,10 +35,23 @@ def emit_hls(design: "Design", name: str | None = None) -> CppDesign:
             code="FML-OPTION",
             hint=f"choose from {', '.join(flavour.interfaces)}",
         )
+    _check_uncertainty(options.hls_uncertainty, options.clock_ns or CLOCK_NS)
     module = design.module("affine")
     fractions = fixed_ports(host_of(module)) if options.hls_ports == "fixed" else {}
     program = build_program(module, flavour, options.hls_interface, fractions)
     return design_of(program, module)
+
+
+def _check_uncertainty(text: str, period: float) -> None:
+    """Refuse a clock uncertainty that leaves nothing of the period."""
+    number = float(text.removesuffix("%"))
+    if (number * period / 100 if text.endswith("%") else number) >= period:
+        raise FastmlError(
+            f"'{text}' leaves nothing of a clock period of {period:g} ns",
+            in_file("--hls-uncertainty"),
+            code="FML-OPTION",
+            hint="give a smaller share such as 12.5%, or ns such as 0.6",
+        )
 
 
 def open_csim(design: "Design", flavour: str | None = None) -> CsimLevel:

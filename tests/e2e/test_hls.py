@@ -142,6 +142,22 @@ def test_a_design_without_a_project_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "build").exists()
 
 
+@pytest.mark.parametrize(("text", "refused"), [("100%", True), ("4.0", True), ("99.9%", False)])
+def test_an_uncertainty_leaves_something_of_the_period(
+    text: str, refused: bool, tmp_path: Path
+) -> None:
+    graph = small_network()
+    path = write_model(graph.model, tmp_path / "own.onnx")
+    given = graph.input_types
+    design = fastml.compile(path, input_type=given, clock_ns=4.0, hls_uncertainty=text)
+    if not refused:
+        design.write(tmp_path / "build", "hls")
+        return
+    with pytest.raises(FastmlError, match=r"FML-OPTION.*leaves nothing of a clock period of 4 ns"):
+        design.write(tmp_path / "build", "hls")
+    assert not (tmp_path / "build").exists()
+
+
 # --- odd types and names ---------------------------------------------------------------
 
 

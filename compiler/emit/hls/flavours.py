@@ -12,6 +12,8 @@ from fastml.compiler.support.diagnostics import FastmlError, in_file
 
 AP_TYPES = "ap_types"
 AC_TYPES = "ac_types"
+CLOCK_NS = 5.0
+"""Clock period in the scripts for a design that was made for none."""
 
 
 @dataclass(frozen=True)

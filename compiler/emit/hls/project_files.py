@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastml.compiler.emit.hls.flavours import AP_TYPES, Flavour, flavour_of
+from fastml.compiler.emit.hls.flavours import AP_TYPES, CLOCK_NS, Flavour, flavour_of
 from fastml.compiler.emit.hls.testbench_cpp import (
     DATA,
     print_testbench,
@@ -48,7 +48,7 @@ def render_hls(design: "Design") -> dict[str, bytes]:
     flavour = flavour_of(printed.flavour)
     options = design.options
     settings = Settings(
-        options.clock_ns or 5.0,
+        options.clock_ns or CLOCK_NS,
         options.hls_uncertainty,
         options.hls_part or flavour.part,
         options.hls_interface,
@@ -174,7 +174,11 @@ def print_kernel(printed: CppDesign) -> str:
         "};",
         "",
         "int main() {",
+        "#ifdef FPGA_EMULATOR",
+        "  sycl::queue queue{sycl::ext::intel::fpga_emulator_selector_v};",
+        "#else",
         "  sycl::queue queue{sycl::ext::intel::fpga_selector_v};",
+        "#endif",
         f"  queue.single_task<{printed.top}_kernel>({printed.top}_kernel{{}}).wait();",
         "  return 0;",
         "}",

@@ -134,6 +134,7 @@ def test_the_directives_of_catapult(tmp_path: Path, require_tool: Callable[[str]
     brief = recorded(tclsh, tmp_path, "build_prj.tcl", COMMANDS["catapult"], **given)
     assert any("-CLOCK_PERIOD 2.5 -CLOCK_UNCERTAINTY 0.5" in c for c in brief)
     assert "go extract" not in brief
+    assert calls.index("flow package require /SCVerify") < calls.index("go analyze")
     stages = [c.split()[1] for c in calls if c.startswith("go ")]
     assert (
         stages == "analyze compile libraries assembly architect allocate schedule extract".split()
@@ -258,7 +259,11 @@ def test_cmake_builds_the_testbench(tmp_path: Path, require_tool: Callable[[str]
     ):
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-    assert "sycl" in (folder / "n_design_kernel.cpp").read_text()
+    kernel = (folder / "n_design_kernel.cpp").read_text()
+    assert re.search(
+    chosen = "#ifdef FPGA_EMULATOR\n.*emulator_selector_v.*\n#else\n.*fpga_selector_v"
+    assert re.search(chosen, kernel)
+    )
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

@@ -19,6 +19,7 @@ if {[string match *% $opt(UNCERTAINTY)]} {
 project new -name @TOP@_prj
 options set Input/CppStandard @STANDARD@
 options set Input/TargetPlatform x86_64
+flow package require /SCVerify
 foreach source {@SOURCES@} {
     solution file add $source -type C++
 }

@@ -260,10 +260,8 @@ def test_cmake_builds_the_testbench(tmp_path: Path, require_tool: Callable[[str]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
     kernel = (folder / "n_design_kernel.cpp").read_text()
-    assert re.search(
     chosen = "#ifdef FPGA_EMULATOR\n.*emulator_selector_v.*\n#else\n.*fpga_selector_v"
     assert re.search(chosen, kernel)
-    )
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

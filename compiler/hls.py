@@ -9,7 +9,7 @@ from fastml.compiler.emit.hls.flavours import CLOCK_NS, flavour_of
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects.elements import Elements
 from fastml.runtime.csim import CppDesign, CppPort, CppTap, CsimLevel
-from fastml.runtime.levels import host_of
+from fastml.runtime.levels import PULSE, host_of
 
 if TYPE_CHECKING:
     from fastml.compiler.design import Design
@@ -85,13 +85,18 @@ def describe_hls(printed: CppDesign) -> dict[str, Any]:
                 "elements": str(port.elements),
                 "fraction_bits": port.fraction,
                 "cycles": None if port.cycles is None else list(port.cycles),
+                "beats": port.beats,
+                "depth": port.depth,
             }
             for port in printed.ports
         ],
         "taps": {
-            edge: {"elements": str(tap.elements), "cycles": list(tap.cycles)}
+            edge: {"elements": str(tap.elements), "cycles": list(tap.cycles), "beats": tap.beats}
             for edge, tap in printed.taps.items()
         },
+        "protocol": printed.protocol,
+        "streams": printed.streams,
+        "fifos": dict(printed.fifos),
     }
 
 
@@ -100,12 +105,13 @@ def described_design(entry: dict[str, Any], files: dict[str, str]) -> CppDesign:
     flavour = flavour_of(str(entry["flavour"]))
     ports = tuple(map(_described_port, entry["ports"]))
     taps = dict[str, CppTap]()
+    protocol = str(entry["protocol"])
     for edge, tap in entry["taps"].items():
         cycles = tuple(int(cycle) for cycle in tap["cycles"])
         elements = Elements.parse(str(tap["elements"]))
-        if len(cycles) != len(elements):
+        if len(cycles) != len(elements) and protocol == PULSE:
             raise ValueError(f"tap '{edge}' needs one cycle for each element")
-        taps[edge] = CppTap(elements, cycles)
+        taps[edge] = CppTap(elements, cycles, _beats(tap))
     return CppDesign(
         flavour.name,
         flavour.types.library,
@@ -117,6 +123,9 @@ def described_design(entry: dict[str, Any], files: dict[str, str]) -> CppDesign:
         taps,
         int(entry["ii"]),
         int(entry["latency_cycles"]),
+        protocol,
+        bool(entry["streams"]),
+        {str(name): int(depth) for name, depth in entry["fifos"].items()},
     )
 
 
@@ -133,7 +142,16 @@ def _described_port(port: dict[str, Any]) -> CppPort:
         elements,
         None if port["fraction_bits"] is None else int(port["fraction_bits"]),
         cycles,
+        _beats(port),
+        int(port["depth"]),
     )
+
+
+def _beats(entry: dict[str, Any]) -> int:
+    beats = int(entry["beats"])
+    if beats < 1:
+        raise ValueError(f"no frame has {beats} beats")
+    return beats
 
 
 def read_hls(folder: Path, options: "BuildOptions") -> CsimLevel:

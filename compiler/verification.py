@@ -38,6 +38,8 @@ STREAM_STIMULI = (
 """What ports of protocol ``rv`` are put to."""
 SPELL = 512
 """Most cycles for which an output is stalled without a break."""
+STATING = ("fastml", "csim")
+"""Levels that know of streams their II and latency, and of no other cycle."""
 PREDICTING = ("fastml", "affine", "csim")
 """Levels that know of time what their schedule says: nothing of gaps and stalls under ``rv``."""
 
@@ -81,7 +83,7 @@ def verify_design(
         raise FastmlError("carries no host's share", graph)
     beats = _beats(host, graph, inputs, vectors, seed)
     streams = design.level("qflow").protocol == RV
-    timeless = [name for name in chosen if streams and name in PREDICTING]
+    timeless = [n for n in chosen if streams and n in PREDICTING and n != "csim"]
     stimuli = stimuli_of(graph, beats, seed)
     frames = next(iter(stimuli.values())).frames
     edges = [name for name in _edges_of(graph)]
@@ -100,7 +102,7 @@ def verify_design(
         for name, level in opened.items():
             taps = [edge for edge in edges if edge not in excused.get(name, ())]
             traces[name] = level.simulate(stimulus, taps)
-        untimed = PREDICTING if kind != BACK_TO_BACK else ("fastml",)
+        untimed = PREDICTING if kind != BACK_TO_BACK else STATING
         untimed = untimed if streams else ()
         counts.add(
             compare(traces, edges, frames=frames, stimulus=kind, optional=excused, untimed=untimed)

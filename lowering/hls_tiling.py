@@ -84,11 +84,15 @@ class HlsTiling(ModulePass):
     def _mark(self, function: func.FuncOp, walked: "_Walked") -> None:
         """Split the arrays whose elements are all accessed at once, and check what is split."""
         described = list[DictionaryAttr]()
+        holds = directives.PROCESS in function.attributes  # a beat of each argument
         for argument, attributes in zip(
             function.args, directives.argument_attributes(function), strict=True
         ):
             attributes = dict(attributes)
-            if not walked(argument) or self._at_once(argument, walked):
+            if directives.STREAM in attributes:
+                described.append(DictionaryAttr(attributes))
+                continue
+            if holds or not walked(argument) or self._at_once(argument, walked):
                 attributes.setdefault(directives.PARTITION, UnitAttr())
             self._check_partition(argument, attributes, function)
             described.append(DictionaryAttr(attributes))
@@ -114,7 +118,9 @@ class HlsTiling(ModulePass):
         partition = attributes.get(directives.PARTITION)
         if partition is None:
             return
-        size = value.type.element_count()
+        size = value.type.get_shape()[-1] if value.type.get_num_dims() else 1
+        if not directives.is_dataflow(_function_of(op)):
+            size = value.type.element_count()
         if not isinstance(partition, UnitAttr):
             size = directives.integer(attributes, directives.PARTITION) or 0
         if self.partition and size > self.partition:
@@ -136,6 +142,14 @@ class HlsTiling(ModulePass):
 
 def _functions(module: ModuleOp) -> list[func.FuncOp]:
     return [op for op in module.ops if isinstance(op, func.FuncOp) and not op.is_declaration]
+
+
+def _function_of(op: Operation) -> Operation:
+    while not isinstance(op, func.FuncOp):
+        above = op.parent_op()
+        assert above is not None
+        op = above
+    return op
 
 
 def _symbols(module: ModuleOp) -> Iterable[str]:

@@ -27,13 +27,15 @@ from numpy.typing import NDArray
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects.elements import Elements
 from fastml.runtime.host import Host, unknown_edge
-from fastml.runtime.levels import Level
+from fastml.runtime.levels import PULSE, Level
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, narrow
 from fastml.runtime.verilator import cache_folder
 
 LIMB = 64
 CODE = Path(__file__).with_name("csim_sources")
 """Folder of the C++ that is compiled beside a design."""
+STANDIN = CODE / "standin"
+"""Folder of headers that take the place of a tool's own where those are missing."""
 FAST_BUILD = ("-O0", "-fno-exceptions")
 """What builds soonest; the headers are slow to optimise."""
 _MAIN_HEADER = {"ap_types": "ap_int.h", "ac_types": "ac_int.h"}
@@ -65,6 +67,10 @@ class CppPort:
     """Bits after the point where the type is a fixed-point one, else ``None``."""
     cycles: tuple[int, ...] | None = None
     """When each element of an output is there, if not in the cycle that its beat leaves in."""
+    beats: int = 1
+    """Beats a frame."""
+    depth: int = 0
+    """Beats of the FIFO at the port, if there is one."""
 
     @property
     def container(self) -> tuple[int, bool]:
@@ -79,6 +85,8 @@ class CppTap:
 
     elements: Elements
     cycles: tuple[int, ...]
+    """Empty in a network of processes, of whose times C++ knows nothing."""
+    beats: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,11 @@ class CppDesign:
     """By edge, in the order of their numbers."""
     ii: int
     latency: int
+    protocol: str = PULSE
+    streams: bool = False
+    """Whether the ports are streams of beats, instead of arrays."""
+    fifos: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Depth of each stream between processes."""
 
     @property
     def inputs(self) -> list[CppPort]:
@@ -194,26 +207,52 @@ def _compiler() -> tuple[str, str]:
 
 def _harness(design: CppDesign) -> str:
     """Print the calls of the top function, frame by frame."""
-    lines = [f'#include "{design.top}.h"', "", 'extern "C" void fastml_run(']
-    lines += ["    int64_t frames, int64_t *const *ports, int64_t *const *taps) {"]
-    lines.append("  fastml_taps = taps;")
-    for k, port in enumerate(design.ports):
-        lines.append(f"  static {port.type_name} port{k}[{len(port.elements)}];")
+    lines = [
+        f'#include "{design.top}.h"',
+        "",
+        "int64_t *const *fastml_taps;",
+        "int64_t *fastml_seen;",
+        "",
+        'extern "C" void fastml_run(',
+        "    int64_t frames, int64_t *const *ports, int64_t *const *taps, int64_t *seen) {",
+        "  fastml_taps = taps;",
+        "  fastml_seen = seen;",
+    ]
+    lines += [f"  {declare_port(design, k)}" for k in range(len(design.ports))]
     lines.append("  for (int64_t frame = 0; frame < frames; ++frame) {")
-    lines.append("    fastml_frame = frame;")
     lines += _transfers(design, outputs=False)
     lines.append(f"    {design.top}({', '.join(f'port{k}' for k in range(len(design.ports)))});")
     lines += _transfers(design, outputs=True)
     return "\n".join([*lines, "  }", "}", ""])
 
 
+def declare_port(design: CppDesign, number: int) -> str:
+    """Declare what the top function takes, as ``port0`` and so on; beats are ``port0_beats``."""
+    port, name = design.ports[number], f"port{number}"
+    size = f"[{len(port.elements)}]"
+    if not design.streams:
+        beats = f"[{port.beats}]" if port.beats > 1 else ""
+        return f"static {port.type_name} {name}{beats}{size};"
+    beat = f"fastml::beat<{port.type_name}, {len(port.elements)}>"
+    stream = "hls::stream" if design.library == "ap_types" else "ac_channel"
+    return f"static {stream}<{beat} > {name}; static {beat} {name}_beat;"
+
+
 def _transfers(design: CppDesign, *, outputs: bool) -> list[str]:
     call = "fastml_get_beat" if outputs else "fastml_put_beat"
-    return [
-        f"    {call}(port{k}, ports[{k}], frame);"
-        for k, port in enumerate(design.ports)
-        if port.is_output == outputs
-    ]
+    lines = list[str]()
+    for k, port in enumerate(design.ports):
+        if port.is_output != outputs:
+            continue
+        beat = f"port{k}" if port.beats == 1 else f"port{k}[b]"
+        beat = f"port{k}_beat.element" if design.streams else beat
+        text = f"{call}({beat}, ports[{k}], frame * {port.beats} + b);"
+        if design.streams and outputs:
+            text = f"port{k}_beat = port{k}.read(); {text}"
+        elif design.streams:
+            text = f"{text} port{k}.write(port{k}_beat);"
+        lines.append(f"    for (int b = 0; b < {port.beats}; ++b) {{ {text} }}")
+    return lines
 
 
 def build_library(design: CppDesign, headers: Path, flags: Sequence[str] = FAST_BUILD) -> Path:
@@ -221,11 +260,8 @@ def build_library(design: CppDesign, headers: Path, flags: Sequence[str] = FAST_
     compiler, version = _compiler()
     support = {
         "fastml_taps.h": (CODE / f"{design.library}.h").read_text() + (CODE / "taps.h").read_text(),
-        "fastml_run.cpp": "int64_t *const *fastml_taps;\nint64_t fastml_frame;\n",
+        "fastml_run.cpp": _harness(design),
     }
-    support["fastml_run.cpp"] = _harness(design).replace(
-        "\n\n", f"\n\n{support['fastml_run.cpp']}\n", 1
-    )
     options = [
         f"-std={design.standard}",
         *flags,
@@ -236,11 +272,14 @@ def build_library(design: CppDesign, headers: Path, flags: Sequence[str] = FAST_
         '-DFASTML_TAP_HEADER="fastml_taps.h"',
         "-isystem",
         str(headers),
+        "-idirafter",
+        str(STANDIN),
     ]
     key = blake2b(digest_size=16)
     files = {**design.files, **support}
+    standins = [path.read_text() for path in sorted(STANDIN.iterdir()) if design.streams]
     stamp = str((headers / _MAIN_HEADER[design.library]).stat().st_mtime_ns)
-    for text in (compiler, version, stamp, *options):
+    for text in (compiler, version, stamp, *options, *standins):
         key.update(text.encode() + b"\0")
     for name, text in files.items():
         key.update(name.encode() + b"\0" + text.encode() + b"\0")
@@ -310,7 +349,7 @@ class CompiledDesign:
         self.library = library
         self._run: Any = ctypes.CDLL(str(library)).fastml_run
         self._run.restype = None
-        self._run.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p]
+        self._run.argtypes = [ctypes.c_int64, *[ctypes.c_void_p] * 3]
 
     @property
     def cost(self) -> BuildCost:
@@ -322,22 +361,25 @@ class CompiledDesign:
     ) -> tuple[dict[str, Integers], dict[str, Integers]]:
         """Return outputs and tapped edges, by edge, of the frames of ``beats``."""
         design = self.design
-        frames = len(next(iter(beats.values()), np.zeros((1, 0))))
+        first = next((port for port in design.ports if not port.is_output), None)
+        frames = 1 if first is None else len(beats[first.edge]) // first.beats
         words = list[NDArray[np.int64]]()
         for port in design.ports:
             width = port.container[0]
             if port.is_output:
                 limbs = len(port.elements) * -(-width // LIMB)
-                words.append(np.zeros((frames, limbs), np.int64))
+                words.append(np.zeros((frames * port.beats, limbs), np.int64))
             else:
                 words.append(limbs_of(beats[port.edge], width))
         tapped = dict[str, NDArray[np.int64]]()
         for edge in taps:
             if edge in design.taps:
-                elements = design.taps[edge].elements
+                elements, rows = design.taps[edge].elements, frames * design.taps[edge].beats
                 limbs = -(-max(elements.container[0], 1) // LIMB)
-                tapped[edge] = np.zeros((frames, len(elements) * limbs), np.int64)
-        self._run(frames, _pointers(words), _pointers([tapped.get(edge) for edge in design.taps]))
+                tapped[edge] = np.zeros((rows, len(elements) * limbs), np.int64)
+        seen = np.zeros(max(len(design.taps), 1), np.int64)
+        taken = _pointers([tapped.get(edge) for edge in design.taps])
+        self._run(frames, _pointers(words), taken, seen.ctypes.data)
         outputs = {
             port.edge: integers_of(array, *port.container)
             for port, array in zip(design.ports, words, strict=True)
@@ -378,12 +420,25 @@ class CsimLevel(Level):
     @property
     def notes(self) -> list[str]:
         """What compiling took."""
-        return [] if self._built is None else [f"csim: {self._built.cost}"]
+        said = [] if self._built is None else [f"csim: {self._built.cost}"]
+        if self.design.protocol != PULSE:
+            said.append("csim: values alone, since C++ has no time of streams")
+        return said
 
     @property
     def input_edges(self) -> list[str]:
         """The edges of the input ports."""
         return [port.edge for port in self.design.inputs]
+
+    @property
+    def protocol(self) -> str:
+        """What the ports stand for in hardware; C++ has no stalls."""
+        return self.design.protocol
+
+    @property
+    def beat_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Beats a frame and elements a beat of the input edges."""
+        return {port.edge: (port.beats, len(port.elements)) for port in self.design.inputs}
 
     def build(self) -> CompiledDesign:
         """Compile, once."""
@@ -404,6 +459,8 @@ class CsimLevel(Level):
             if name not in self.input_edges:
                 raise FastmlError("is no input of the design", in_file(name), code="FML-STIMULUS")
         outputs, tapped = self.build()(stimulus.beats, taps)
+        if design.protocol != PULSE:
+            return _untimed(design, stimulus.frames, outputs, tapped)
         offers = stimulus.offer_cycles(design.ii)[:, np.newaxis]
         early = {port.edge: port.cycles for port in design.outputs}
         early |= {edge: None for edge in self.input_edges}
@@ -418,3 +475,23 @@ class CsimLevel(Level):
             {edge: Signal(values, offers + design.latency) for edge, values in outputs.items()},
             signals,
         )
+
+
+def _untimed(
+    design: CppDesign,
+    frames: int,
+    outputs: Mapping[str, Integers],
+    tapped: Mapping[str, Integers],
+) -> Trace:
+    """Return the values of a network, with the time that it states: C++ has none of its own."""
+    states = np.arange(frames, dtype=np.int64) * design.ii + design.latency
+    return Trace(
+        {
+            edge: Signal(values, np.repeat(states, len(values) // frames)[:, np.newaxis])
+            for edge, values in outputs.items()
+        },
+        {
+            edge: Signal(values, np.zeros((len(values), 0), np.int64))
+            for edge, values in tapped.items()
+        },
+    )

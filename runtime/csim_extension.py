@@ -19,7 +19,7 @@ from fastml.runtime.csim import (
     build_library,
     find_headers,
 )
-from fastml.runtime.trace import Integers
+from fastml.runtime.trace import Integers, as_beats_of
 
 FLAGS = ("-Og", "-fno-exceptions")
 """Of a network of 2,351 adders, ``-O1`` is a quarter faster and takes g++ half as long again;
@@ -42,7 +42,12 @@ class Emulator:
 
     def __call__(self, x: Any, *, quantise_input: bool = False) -> Any:
         """Return the model's outputs, bit for bit: one array, or several by name."""
-        beats = self.host.encode(self._by_name(x), quantise_input=quantise_input)
+        frames = self.host.encode(self._by_name(x), quantise_input=quantise_input)
+        ports = {port.edge: port for port in self.design.inputs}
+        beats = {
+            edge: as_beats_of(rows, ports[edge].beats, len(ports[edge].elements))
+            for edge, rows in frames.items()
+        }
         return _only(self.host.decode(self._run(beats)))
 
     def raw(self, beats: Integers | Mapping[str, Integers]) -> Any:
@@ -57,7 +62,7 @@ class Emulator:
             names = ", ".join(f"'{port.edge}'" for port in ports)
             raise FastmlError(f"needs the edges {names}", in_file("input"), code="FML-INPUT")
         checked = {port.edge: _checked(port, np.asarray(beats[port.edge])) for port in ports}
-        if len({len(values) for values in checked.values()}) > 1:
+        if len({len(checked[port.edge]) / port.beats for port in ports}) > 1:
             raise FastmlError("have different frames", in_file("inputs"), code="FML-INPUT")
         return _only(self._run(checked))
 
@@ -79,6 +84,10 @@ def _checked(port: CppPort, values: NDArray[Any]) -> Integers:
         whole = np.issubdtype(values.dtype, np.integer)
     if not whole:
         raise FastmlError(f"holds {values.dtype}, not integers", place, code="FML-INPUT")
+    if len(values) % port.beats:
+        raise FastmlError(
+            f"has {len(values)} beats, but a frame has {port.beats}", place, code="FML-INPUT"
+        )
     wide = max(elements.widths, default=0) > 62 or values.dtype.str[1:] in ("O", "u8")
 
     exact = values.astype(object if wide else np.int64)

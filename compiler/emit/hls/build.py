@@ -12,9 +12,10 @@ from fastml.compiler.emit.hls.program import CppProgram, print_program
 from fastml.dialects.fastml import element_type
 from fastml.dialects.grid import FixedType
 from fastml.lowering.hls_tiling import HlsTiling
-from fastml.runtime.affine import Program
+from fastml.runtime.affine import program_of
 from fastml.runtime.csim import CppDesign, CppTap
 from fastml.runtime.host import Host
+from fastml.runtime.levels import PULSE, RV
 from fastml.runtime.trace import Stimulus
 
 OPERATIONS = 500
@@ -48,18 +49,21 @@ def design_of(program: CppProgram, module: ModuleOp) -> CppDesign:
     """Return what csim must know; cycles are what the schedule of ``module`` predicts.
 
     The schedule does not depend on data, so one frame of zeros tells when every element of
-    every edge is there.
+    every edge is there. Of a network of processes only its II and latency are known.
     """
-    scheduled = Program(module)
-    beats = {port.port: np.zeros((1, len(port.elements)), np.int64) for port in scheduled.inputs}
-    tapped = [name for name, _ in program.taps]
+    scheduled = program_of(module)
+    beats = {p.port: np.zeros((p.beats, len(p.elements)), np.int64) for p in scheduled.inputs}
+    tapped = [] if scheduled.is_stream else [tap.edge for tap in program.taps]
     entering = {port.name for port in scheduled.inputs}
     leaving = {port.edge for port in program.ports if port.is_output} - entering
+    leaving = set[str]() if scheduled.is_stream else leaving
     names = list(dict.fromkeys([*tapped, *sorted(leaving)]))
     trace = scheduled.simulate(Stimulus(beats, np.zeros(1, np.int64)), names)
     flavour = program.flavour
     cycles = {name: tuple(trace.taps[name].cycles[0].tolist()) for name in names}
-    taps = {name: CppTap(elements, cycles[name]) for name, elements in program.taps}
+    taps = {
+        tap.edge: CppTap(tap.elements, cycles.get(tap.edge, ()), tap.beats) for tap in program.taps
+    }
     ports = tuple(
         replace(port, cycles=cycles[port.edge]) if port.edge in leaving else port
         for port in program.ports
@@ -75,4 +79,7 @@ def design_of(program: CppProgram, module: ModuleOp) -> CppDesign:
         taps,
         scheduled.initiation_interval,
         scheduled.latency,
+        RV if scheduled.is_stream else PULSE,
+        program.streams,
+        program.fifos,
     )

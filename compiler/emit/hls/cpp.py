@@ -123,8 +123,16 @@ class FunctionPrinter:
         with self.scope.braces(f"for (int {name} = {low}; {name} < {high}; {name} += {step})"):
             for text in inside:
                 self.scope.line(text)
+            self.enter(op, name)
             self.block(op.body.block)
+            self.leave(op, name)
             self._assign([self.scope.exprs[argument] for argument in carried], op.body.block)
+
+    def enter(self, loop: affine.ForOp, index: str) -> None:
+        """Print what comes first in a loop, beside its own operations."""
+
+    def leave(self, loop: affine.ForOp, index: str) -> None:
+        """Print what comes last in a loop, before values are handed on."""
 
     def _assign(self, variables: Sequence[Expr], block: Block) -> None:
         """Hand on what a block yields; all at once where one may depend on another."""

@@ -58,12 +58,35 @@ class Pragmas:
     top: str = ""
     block: str = ""
     """Before every function that the top function calls."""
+    process: str = ""
+    """Before every function that runs beside others."""
     lanes: str = ""
     """Split the constant array ``{name}`` into its rows, which are read at once."""
     rom: Mapping[str, str] = field(default_factory=dict[str, str])
     """By storage: what the constant array ``{name}`` is made of, where it is used."""
     rom_declared: Mapping[str, str] = field(default_factory=dict[str, str])
     """Likewise, before its declaration."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Spelling of streams between processes."""
+
+    header: str
+    kind: str
+    """Type of a stream of beats of ``{size}`` elements of type ``{element}``."""
+    declare: str
+    """Declare a stream ``{name}`` of type ``{kind}`` between two processes."""
+    interfaces: Mapping[str, str]
+    """Interface to its pragma of a port ``{name}`` that is a stream."""
+    inline: str = ""
+    """In a function that is to vanish into its callers."""
+    pack: str = ""
+    """Makes the beats of ``{name}`` one word."""
+
+    def of(self, element: str, size: int | str) -> str:
+        """Return the type of a stream."""
+        return self.kind.format(element=element, size=size)
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,8 @@ class Flavour:
     """Iterations of a loop that is unrolled, at most."""
     part: str = ""
     """Part that the scripts name unless another is asked for."""
+    streams: Streams | None = None
+    """Streams; without them, processes pass arrays of the beats of a frame."""
     compiler_flags: tuple[str, ...] = field(default=())
     """What g++ needs so that it is silent on what is meant for the tool."""
 
@@ -149,6 +174,16 @@ _XILINX_INTERFACES = {
         "#pragma HLS interface s_axilite port=return bundle=control",
     ),
 }
+_XILINX_STREAMS = Streams(
+    "hls_stream.h",
+    "hls::stream<fastml::beat<{element}, {size}> >",
+    '{kind} {name}("{name}");',
+    {
+        "wires": "#pragma HLS interface ap_fifo port={name}",
+        "axis": "#pragma HLS interface axis port={name}",
+    },
+    inline="#pragma HLS inline",
+)
 # The width that the headers allow is in units of 1024 bits, as a macro before them.
 _XILINX_HEADERS = (
     "#ifndef AP_INT_MAX_W",
@@ -176,6 +211,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             partition_limit=1024,
             unroll_limit=4096,
             part="xcvu13p-flga2577-2-e",
+            streams=_XILINX_STREAMS,
             compiler_flags=_AP_FLAGS,
         ),
         Flavour(
@@ -190,6 +226,7 @@ FLAVOURS: Mapping[str, Flavour] = {
             partition_limit=1024,
             unroll_limit=4096,
             part="xcvu13p-flga2577-2-e",
+            streams=replace(_XILINX_STREAMS, pack="#pragma HLS data_pack variable={name}"),
             compiler_flags=_AP_FLAGS,
         ),
         Flavour(
@@ -236,6 +273,7 @@ FLAVOURS: Mapping[str, Flavour] = {
                 unroll_all="#pragma hls_unroll yes",
                 top="#pragma hls_design top",
                 block="#pragma hls_design inline",
+                process="#pragma hls_design",
                 rom={
                     "logic": '#pragma hls_resource {name}:rsc variables="{name}" '
                     'map_to_module="[Register]"'
@@ -246,6 +284,12 @@ FLAVOURS: Mapping[str, Flavour] = {
             max_width=8192,
             unroll_limit=4096,
             part="nangate-45nm_beh",
+            streams=Streams(
+                "ac_channel.h",
+                "ac_channel<fastml::beat<{element}, {size}> >",
+                "static {kind} {name};",
+                {"wires": "", "axis": ""},
+            ),
             compiler_flags=("-Wno-unknown-pragmas",),
         ),
     )

@@ -82,10 +82,11 @@ class Memories:
     ) -> tuple[Array, str]:
         """Return the array, and one of its elements."""
         array = self.scope.arrays[memory]
-        for expr, size in zip(map_.results, array.shape, strict=True):
+        results = map_.results[array.beats > 1 :]  # it holds the beat of the first index
+        for expr, size in zip(results, array.shape, strict=True):
             if isinstance(expr, AffineConstantExpr) and not 0 <= expr.value < size:
                 raise FastmlError(f"index {expr.value} is out of range 0..{size - 1}", op)
-        places = "".join(f"[{self.indices.affine(e, map_, operands)}]" for e in map_.results)
+        places = "".join(f"[{self.indices.affine(e, map_, operands)}]" for e in results)
         return array, f"{array.name}{places}"
 
     def _load(self, result: SSAValue, memory: SSAValue, at: tuple[Array, str]) -> None:

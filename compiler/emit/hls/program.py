@@ -1,7 +1,7 @@
 """A design as C++ files: the header, the top function, the functions of the stages."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xdsl.dialects import func, memref
 from xdsl.dialects.builtin import ModuleOp
@@ -10,10 +10,18 @@ from fastml.compiler.emit.hls.cpp import FunctionPrinter
 from fastml.compiler.emit.hls.flavours import Flavour
 from fastml.compiler.emit.hls.roms import print_rom
 from fastml.compiler.emit.hls.scope import Symbols
-from fastml.compiler.support.diagnostics import FastmlError
+from fastml.compiler.emit.hls.streams import (
+    NetworkPrinter,
+    ProcessPrinter,
+    Tap,
+    network_taps,
+    stream_header,
+    tap_of,
+)
+from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.compiler.support.names import Namer
 from fastml.dialects import directives
-from fastml.dialects.elements import Elements
+from fastml.dialects.affine_processes import Process, dataflow_of
 from fastml.runtime.csim import CppPort
 
 FILE_STATEMENTS = 8000
@@ -31,8 +39,12 @@ class CppProgram:
     top: str
     files: Mapping[str, str]
     ports: tuple[CppPort, ...]
-    taps: tuple[tuple[str, Elements], ...]
+    taps: tuple[Tap, ...]
     """Edges between the stages, in the order of their ``FASTML_TAP``."""
+    streams: bool = False
+    """Whether the ports are streams of beats."""
+    fifos: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Depth of each stream between processes."""
 
     @property
     def header(self) -> str:
@@ -58,7 +70,7 @@ class ProgramPrinter:
         self.module = module
         self.flavour = flavour
         self.pragmas = flavour.pragmas
-        self.interface = flavour.interfaces[interface]
+        self.interface = interface
         self.fractions = fractions or {}
         self.functions = {
             op.sym_name.data: op
@@ -69,7 +81,12 @@ class ProgramPrinter:
         if len(tops) != 1:
             raise FastmlError(f"needs one '{directives.TOP}' function, has {len(tops)}", module)
         (self.top,) = tops
+        processes = [f for f in self.functions.values() if directives.PROCESS in f.attributes]
+        self.flow = dataflow_of(module, self.top) if processes else None
+        self.streams = None if self.flow is None else flavour.streams
+        self._check_streams()
         self.namer = Namer()
+        self.namer.claim("fastml")  # the namespace
         name = self.namer.unique(self.top.sym_name.data)
         names = {self.top.sym_name.data: name}
         names |= {f: self.namer.unique(f) for f in self.functions if f not in names}
@@ -78,6 +95,8 @@ class ProgramPrinter:
         self.symbols = Symbols(names, roms, self._looped())
         self._check_aliases()
         self.name = name
+        self.taps = self._find_taps()
+        self.numbers = {tap.memory: number for number, tap in enumerate(self.taps)}
         self.ports = self._ports()
         self.taken = [*names.values(), *(rom for rom, _ in roms.values())]
         self.taken += [port.type_name for port in self.ports]
@@ -124,8 +143,53 @@ class ProgramPrinter:
             edge = directives.text(attributes, directives.NAME) or port
             kind = self.namer.unique(f"{port}_t")
             fraction = self.fractions.get(edge)
-            ports.append(CppPort(edge, port, kind, way == "out", layout, fraction))
+            beats, depth = 1, 0
+            if self.flow is not None:
+                beats = self.flow.arguments[number].beats
+                depth = directives.integer(attributes, directives.STREAM) or 0
+            ports.append(
+                CppPort(edge, port, kind, way == "out", layout, fraction, None, beats, depth)
+            )
         return tuple(ports)
+
+    def _check_streams(self) -> None:
+        """Refuse what a network of processes cannot have: ports that are not streams of bits."""
+        if self.flow is None:
+            return
+        if self.streams is not None and self.interface not in self.streams.interfaces:
+            raise FastmlError(
+                f"streams of {self.flavour.tool} have no interface '{self.interface}'",
+                in_file("--hls-interface"),
+                code="FML-OPTION",
+                hint=f"choose from {', '.join(self.streams.interfaces)}",
+            )
+        if self.fractions:
+            raise FastmlError(
+                "streams carry integers only",
+                in_file("--hls-ports"),
+                code="FML-OPTION",
+                hint="leave it at int, or build with --io parallel",
+            )
+
+    def _find_taps(self) -> list[Tap]:
+        """Return the edges that are seen, in the order of their numbers."""
+        if self.flow is not None:
+            return network_taps(self.flow, self.streams is not None)
+        named = [tap_of(op) for op in self.top.body.block.ops if isinstance(op, memref.AllocOp)]
+        return [tap for tap in named if tap is not None]
+
+    def _printer(self, function: func.FuncOp, namer: Namer) -> FunctionPrinter:
+        given = self.flavour, self.symbols, namer
+        if self.flow is not None and function is self.top:
+            return NetworkPrinter(self.flow, *given, self.numbers)
+        process = self._process(function)
+        if process is not None:
+            return ProcessPrinter(process, *given, self.numbers)
+        return FunctionPrinter(function, *given)
+
+    def _process(self, function: func.FuncOp) -> Process | None:
+        processes = () if self.flow is None else self.flow.processes
+        return next((p for p in processes if p.function is function), None)
 
     # --- files -------------------------------------------------------------------------
 
@@ -149,7 +213,13 @@ class ProgramPrinter:
             definitions.append(lines)
         if group:
             files[f"{self.name}_{number}.cpp"] = self._source(group, definitions)
-        return CppProgram(self.flavour, self.name, files, self.ports, self._tapped())
+        printer = bodies[self.top.sym_name.data][2]
+        fifos = printer.fifos if isinstance(printer, NetworkPrinter) else {}
+        if self.streams is not None:
+            files[f"{self.name}_streams.h"] = stream_header(self.flavour)
+        streams = self.streams is not None
+        taps = tuple(self.taps)
+        return CppProgram(self.flavour, self.name, files, self.ports, taps, streams, fifos)
 
     def _source(
         self, functions: Sequence[func.FuncOp], definitions: Sequence[Sequence[str]]
@@ -172,6 +242,8 @@ class ProgramPrinter:
     def _header(self) -> str:
         types = self.flavour.types
         lines = [*self.flavour.headers, "#include <stdint.h>", ""]
+        if self.streams is not None:
+            lines[-1:] = ["", f'#include "{self.name}_streams.h"', ""]
         for port in self.ports:
             width, signed = port.container
             kind = types.integer(width, signed)
@@ -195,7 +267,12 @@ class ProgramPrinter:
         given = list[str]()
         for port in self.ports:
             const = "" if port.is_output else "const "
-            given.append(f"{const}{port.type_name} {port.name}[{len(port.elements)}]")
+            size = len(port.elements)
+            beats = f"[{port.beats}]" if port.beats > 1 else ""
+            if self.streams is not None:
+                given.append(f"{self.streams.of(port.type_name, size)} &{port.name}")
+            else:
+                given.append(f"{const}{port.type_name} {port.name}{beats}[{size}]")
         return f"void {self.name}({', '.join(given)})"
 
     # --- functions ---------------------------------------------------------------------
@@ -203,7 +280,7 @@ class ProgramPrinter:
     def _function(self, function: func.FuncOp) -> tuple[str, list[str], FunctionPrinter]:
         """Return signature, statements and printer of a function."""
         namer = Namer(self.taken)
-        printer = FunctionPrinter(function, self.flavour, self.symbols, namer)
+        printer = self._printer(function, namer)
         is_top = function is self.top
         if is_top:
             names = [port.name for port in self.ports]
@@ -228,6 +305,8 @@ class ProgramPrinter:
         """Return the directive of a function without loops: it takes a frame every II cycles."""
         if function.sym_name.data in self.symbols.looped:
             return ""
+        if function is self.top and self.flow is not None:
+            return ""
         interval = directives.integer(function.attributes, directives.II) or 1
         return self.pragmas.function_pipeline.format(ii=interval)
 
@@ -235,6 +314,10 @@ class ProgramPrinter:
         """Return the definition of the function of a stage."""
         signature, lines, printer = printed
         function = self.functions[name]
+        inside = self.pragmas.inside
+        if self.streams is not None and isinstance(printer, ProcessPrinter):
+            head = self.pragmas.process
+            return _assemble([head], signature, [self._pipeline(function)], lines, inside)
         pragmas = [self._pipeline(function), *self._array_pragmas(function, printer)]
         unread = [a for a in function.args if not a.uses.get_length()]
         for argument in unread:  # a name that nobody uses is a warning
@@ -243,7 +326,7 @@ class ProgramPrinter:
             pragmas = [text for text in pragmas if f"={array} " not in text]
         if directives.DATAFLOW in function.attributes:
             pragmas.append(self.pragmas.dataflow)
-        return _assemble([self.pragmas.block], signature, pragmas, lines, self.pragmas.inside)
+        return _assemble([self.pragmas.block], signature, pragmas, lines, inside)
 
     def _array_pragmas(self, function: func.FuncOp, printer: FunctionPrinter) -> list[str]:
         if not self.pragmas.inside:
@@ -257,7 +340,9 @@ class ProgramPrinter:
     def _top(self, bodies: Mapping[str, tuple[str, list[str], FunctionPrinter]]) -> list[str]:
         """Return the definition of the top function."""
         _, lines, printer = bodies[self.top.sym_name.data]
-        port_pragma, function_pragma = self.interface
+        port_pragma, function_pragma = self.flavour.interfaces[self.interface]
+        if self.streams is not None:
+            port_pragma = self.streams.interfaces[self.interface]
         pragmas = [function_pragma]
         pragmas += [port_pragma.format(name=port.name) for port in self.ports]
         pragmas.append(self._pipeline(self.top))
@@ -265,7 +350,9 @@ class ProgramPrinter:
             pragmas.append(self.pragmas.dataflow)
         described = directives.argument_attributes(self.top)
         for port, attributes in zip(self.ports, described, strict=True):
-            if self.pragmas.inside:
+            if self.streams is not None:
+                pragmas.append(self.streams.pack.format(name=port.name))
+            elif self.pragmas.inside:
                 pragmas += printer.memories.pragmas(port.name, attributes)[1]
         enter, leave = list[str](), list[str]()
         for port, argument in zip(self.ports, self.top.args, strict=True):
@@ -276,8 +363,8 @@ class ProgramPrinter:
                 enter.append(f"{declared}[{len(port.elements)}];")
                 (leave if port.is_output else enter).extend(copied)
         taps = [
-            f"  FASTML_TAP({number}, {printer.array(op.memref).name});"
-            for number, op in enumerate(self._tap_memories())
+            f"  FASTML_TAP({number}, {printer.array(tap.memory).name});"
+            for number, tap in enumerate(self.taps if self.flow is None else ())
         ]
         lines = [*enter, *lines, *leave, *taps]
         return _assemble([self.pragmas.top], self._signature(), pragmas, lines, self.pragmas.inside)
@@ -297,24 +384,6 @@ class ProgramPrinter:
         if self.pragmas.inside:
             return [loop, unroll, f"    {text};", "  }"]
         return [f"  {unroll}", loop, f"    {text};", "  }"]
-
-    def _tap_memories(self) -> list[memref.AllocOp]:
-        """Return the named memories between the stages."""
-        return [
-            op
-            for op in self.top.body.block.ops
-            if isinstance(op, memref.AllocOp) and directives.NAME in op.attributes
-        ]
-
-    def _tapped(self) -> tuple[tuple[str, Elements], ...]:
-        found = list[tuple[str, Elements]]()
-        for op in self._tap_memories():
-            name = directives.text(op.attributes, directives.NAME)
-            layout = directives.layout(op.attributes)
-            if name is None or layout is None:
-                raise FastmlError("a named memory has no layout", self.top)
-            found.append((name, layout))
-        return tuple(found)
 
 
 def _assemble(

@@ -19,7 +19,7 @@ from fastml.compiler.emit.hls.testbench_cpp import (
     print_vectors,
     testbench_name,
 )
-from fastml.runtime.csim import CppDesign
+from fastml.runtime.csim import STANDIN, CppDesign, CppPort
 from fastml.runtime.trace import Integers, Stimulus
 from fastml.runtime.vectors import hurting_vectors
 
@@ -72,6 +72,9 @@ def project_files(
     files["Makefile"] = _filled("Makefile", words)
     for name, template in _SCRIPTS[flavour.name].items():
         files[name.format(top=printed.top)] = _filled(template, words)
+    if printed.streams and flavour.types.library == AP_TYPES:
+        for path in sorted(STANDIN.iterdir()):
+            files[f"{STANDIN.name}/{path.name}"] = path.read_text(encoding="utf-8")
     if flavour.name == "oneapi":
         files[f"{printed.top}_kernel.cpp"] = print_kernel(printed)
     files["README.md"] = _filled("README.md", words)
@@ -102,6 +105,7 @@ def _filled(template: str, words: Mapping[str, str]) -> str:
 
 
 def _words(printed: CppDesign, flavour: Flavour, settings: Settings) -> dict[str, str]:
+    wires = "axis" if printed.streams else settings.interface
     sources = [name for name in printed.files if name.endswith(".cpp")]
     library = "AP_TYPES" if printed.library == AP_TYPES else "AC_TYPES"
     mapping: dict[str, Callable[[bool], str]] = {
@@ -116,6 +120,7 @@ def _words(printed: CppDesign, flavour: Flavour, settings: Settings) -> dict[str
         "VECTORS": f"{printed.top}_vectors.h",
         "STANDARD": printed.standard,
         "FLAGS": " ".join(printed.flags),
+        "STANDIN": f"-idirafter {STANDIN.name}" if printed.streams else "",
         "LIBRARY": library,
         "TYPES": printed.library,
         "DATA": DATA,
@@ -128,12 +133,17 @@ def _words(printed: CppDesign, flavour: Flavour, settings: Settings) -> dict[str
         "LATENCY": str(printed.latency),
         "PORTS": "\n".join(
             f"| `{port.name}` | {'out' if port.is_output else 'in'} | {port.elements} |"
+            f" {port.beats} |"
             for port in printed.ports
         ),
         "RESOURCES": "\n".join(
             f"directive set /{printed.top}/{port.name}:rsc -MAP_TO_MODULE "
-            f"{mapping[settings.interface](port.is_output)}"
+            f"{mapping[wires](port.is_output)}"
             for port in printed.ports
+        )
+        + "".join(
+            f"\ndirective set /{printed.top}/{name}:cns -FIFO_DEPTH {depth}"
+            for name, depth in printed.fifos.items()
         ),
     }
 
@@ -155,13 +165,17 @@ def print_kernel(printed: CppDesign) -> str:
             f"struct {beat} {{ {port.type_name} element[{size}]; }};",
             f"class {port.name}_id;",
             f"using {port.name}_pipe = sycl::ext::intel::experimental::pipe<{port.name}_id, "
-            f"{beat}, 0>;",
+            f"{beat}, {port.depth}>;",
         ]
         body.append(f"    {beat} {port.name};")
-        given.append(f"{port.name}.element")
-    body += [f"    {p.name} = {p.name}_pipe::read();" for p in printed.inputs]
+        if port.beats > 1:
+            body.append(f"    {port.type_name} {port.name}_frame[{port.beats}][{size}];")
+        given.append(f"{port.name}_frame" if port.beats > 1 else f"{port.name}.element")
+    for p in printed.inputs:
+        body += _through_pipe(p, f"{p.name} = {p.name}_pipe::read();")
     body.append(f"    {printed.top}({', '.join(given)});")
-    body += [f"    {p.name}_pipe::write({p.name});" for p in printed.outputs]
+    for p in printed.outputs:
+        body += _through_pipe(p, f"{p.name}_pipe::write({p.name});")
     lines += [
         "",
         f"struct {printed.top}_kernel {{",
@@ -185,3 +199,17 @@ def print_kernel(printed: CppDesign) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _through_pipe(port: CppPort, text: str) -> list[str]:
+    """Print the transfer of a frame, which may have several beats."""
+    if port.beats == 1:
+        return [f"    {text}"]
+    element, held = f"{port.name}.element[k]", f"{port.name}_frame[b][k]"
+    copied = f"{held} = {element};" if not port.is_output else f"{element} = {held};"
+    copy = [
+        "      #pragma unroll",
+        f"      for (int k = 0; k < {len(port.elements)}; ++k) {copied}",
+    ]
+    first, last = (copy, [f"      {text}"]) if port.is_output else ([f"      {text}"], copy)
+    return [f"    for (int b = 0; b < {port.beats}; ++b) {{", *first, *last, "    }"]

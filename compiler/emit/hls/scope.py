@@ -40,6 +40,8 @@ class Array:
     signed: bool
     shape: tuple[int, ...]
     rom: bool = False
+    beats: int = 1
+    """Where it holds one of several beats of the IR's memory, how many those are."""
 
 
 @dataclass

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastml.compiler.emit.hls.flavours import AP_TYPES
-from fastml.runtime.csim import CppDesign
+from fastml.runtime.csim import CppDesign, declare_port
 from fastml.runtime.trace import Integers
 
 SUPPORT = Path(__file__).with_name("vectors.h")
@@ -38,17 +38,17 @@ def print_testbench(design: CppDesign) -> dict[str, str]:
         lines.append(
             f'  {name} file{k}(folder, "{port.name}", {len(port.elements)}, {port.fraction or 0});'
         )
-        lines.append(f"  static {port.type_name} port{k}[{len(port.elements)}];")
+        lines.append(f"  {declare_port(design, k)}")
     reads = " && ".join(f"file{k}.next()" for k in range(len(design.ports)))
     lines.append(f"  for (; {reads}; ++frames) {{")
     for k, port in enumerate(design.ports):
         if not port.is_output:
-            lines.append(f"    file{k}.put(port{k});")
+            lines += _beats(design, k, f"file{k}.put({{beat}});")
     arguments = ", ".join(f"port{k}" for k in range(len(design.ports)))
     lines.append(f"    {design.top}({arguments});")
     for k, port in enumerate(design.ports):
         if port.is_output:
-            lines.append(f"    errors += file{k}.compare(port{k}, frames);")
+            lines += _beats(design, k, f"errors += file{k}.compare({{beat}}, frames);")
     lines += [
         "  }",
         *(f"  errors += file{k}.unread();" for k in range(len(design.ports))),
@@ -67,8 +67,27 @@ def print_testbench(design: CppDesign) -> dict[str, str]:
     }
 
 
+def _beats(design: CppDesign, number: int, text: str) -> list[str]:
+    """Print what happens to every beat of a port; the first of a frame is read already."""
+    port, name = design.ports[number], f"port{number}"
+    beat = f"{name}_beat.element" if design.streams else f"{name}[b]" if port.beats > 1 else name
+    lines = [text.format(beat=beat)]
+    if design.streams and port.is_output:
+        lines.insert(0, f"{name}_beat = {name}.read();")
+    elif design.streams:
+        lines.append(f"{name}.write({name}_beat);")
+    if port.beats == 1:
+        return [f"    {line}" for line in lines]
+    return [
+        f"    for (int b = 0; b < {port.beats}; ++b) {{",
+        f"      if (b > 0 && !file{number}.next()) ++errors;",
+        *(f"      {line}" for line in lines),
+        "    }",
+    ]
+
+
 def print_vectors(values: Integers) -> str:
-    """Return beats as text: a frame a line, integers as the hardware holds them."""
+    """Return beats as text: a beat a line, integers as the hardware holds them."""
     return "".join(" ".join(map(str, row)) + "\n" for row in _rows(values))
 
 

@@ -1,4 +1,4 @@
-// Vectors of a testbench, from text (integers as the hardware holds them, a frame a line) or
+// Vectors of a testbench, from text (integers as the hardware holds them, a beat a line) or
 // from .npy files (integers likewise; real numbers are put on the grid of the port).
 #ifndef FASTML_VECTORS_H
 #define FASTML_VECTORS_H

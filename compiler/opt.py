@@ -204,6 +204,9 @@ class FastmlOpt(xDSLOptMain):
         self.instrumentation.report()
         if self.held is not None:
             target = Path(self.args.output_file)
+            if target.exists() and not target.is_file():  # a device, such as /dev/null
+                target.write_text(self.held.getvalue())
+                return
             partial = target.with_name(f".{target.name}.{os.getpid()}")
             partial.write_text(self.held.getvalue())
             partial.replace(target)

@@ -106,6 +106,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a file that appears whole or not at all."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        if path.exists() and not path.is_file():  # a device, such as /dev/null
+            path.write_bytes(content)
+            return
         partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:

@@ -214,7 +214,7 @@ def verify_directives(module: ModuleOp) -> None:
         if isinstance(op, FuncOp):
             for index, attributes in enumerate(argument_attributes(op)):
                 _verify(attributes, ARGUMENT, op)
-                _verify_layout(op, op.body.block.args[index].type, attributes, op)
+                _verify_layout(op, op.function_type.inputs.data[index], attributes, op)
         elif op.name == "memref.alloc":
             _verify_layout(op, op.results[0].type, op.attributes, op.parent_op())
             _verify_storage(op)

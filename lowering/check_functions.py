@@ -20,6 +20,8 @@ from fastml.lowering.schedule_facts import (
     FunctionSchedule,
     argument_edges,
     callee_of,
+    check_constant,
+    check_wrapping,
     describe,
     edge_of,
     illegal,
@@ -128,7 +130,7 @@ class StraightLine:
         self.until = facts.until
         self.edges: dict[SSAValue, Edge] = dict(argument_edges(facts.function))
         self.handlers: Mapping[type[Operation], Callable[[Operation], None]] = {
-            arith.ConstantOp: lambda op: None,
+            arith.ConstantOp: check_constant,
             memref.GetGlobalOp: lambda op: None,
             affine.LoadOp: self.load,
             memref.LoadOp: self.load,
@@ -156,6 +158,7 @@ class StraightLine:
 
     def compute(self, op: Operation) -> None:
         """Let ``op`` execute at its start, or as soon as its operands are there."""
+        check_wrapping(op)
         cycles, result = self.cycles, op.results[0]
         ready = max([cycles.get(operand, ANYTIME) for operand in op.operands])
         cycle = cycles[result] = self.start(op, ready)

@@ -7,6 +7,7 @@ Functions without loops are wiring and arithmetic of one design-wide time; funct
 loops (:mod:`fastml.lowering.loop_schedule`) have memories and count from their call.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 from xdsl.passes import ModulePass
 
+from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
 from fastml.dialects.affine_processes import dataflow_of
 from fastml.lowering.check_dataflow import DataflowSchedule, check_dataflow
@@ -26,6 +28,8 @@ from fastml.lowering.schedule_facts import (
     has_loops,
     illegal,
 )
+
+_IDENTIFIER = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 class CheckSchedule(ModulePass):
@@ -55,6 +59,13 @@ def check_schedule(module: ModuleOp) -> ModuleSchedule:
     """Check the whole program and return what is known of its time."""
     directives.verify_directives(module)
     functions = {op.sym_name.data: op for op in module.ops if isinstance(op, FuncOp)}
+    for function in functions.values():
+        if len(function.body.blocks) != 1:
+            raise FastmlError("a function must be one block", function)
+        for attributes in directives.argument_attributes(function):
+            port = directives.text(attributes, directives.PORT)
+            if port is not None and not _IDENTIFIER.fullmatch(port):
+                raise FastmlError(f"'{directives.PORT}' must be an identifier: '{port}'", function)
     tops = [op for op in functions.values() if directives.TOP in op.attributes]
     if len(tops) != 1:
         raise illegal(f"one function must have '{directives.TOP}', {len(tops)} do", module)

@@ -30,6 +30,8 @@ from fastml.lowering.schedule_facts import (
     Edge,
     FunctionSchedule,
     argument_edges,
+    check_constant,
+    check_wrapping,
     describe,
     edge_of,
     illegal,
@@ -113,14 +115,19 @@ class _LoopChecker:
                 continue
             if is_access(op):
                 self.access(op, scope, order)
-            elif op.name in directives.DIRECTIVES[directives.START].places:
+            elif op.results and op.name in directives.DIRECTIVES[directives.START].places:
                 self.compute(op, scope)
+            elif isinstance(op, arith.ConstantOp):
+                check_constant(op)
+            elif isinstance(op, memref.AllocOp) and scope.loop is not None:
+                raise FastmlError("a memory is made outside of loops: it has no iterations", op)
             elif not isinstance(op, _PASSIVE):
                 raise FastmlError("operation is not supported in a function with loops", op)
             order += 1
         return order
 
     def compute(self, op: Operation, scope: _Scope) -> None:
+        check_wrapping(op)
         result = op.results[0]
         scheduled = directives.START in op.attributes
         if isinstance(result.type, IndexType):
@@ -277,7 +284,6 @@ class _LoopChecker:
 
 
 _PASSIVE = (
-    arith.ConstantOp,
     memref.GetGlobalOp,
     memref.AllocOp,
     affine.ApplyOp,

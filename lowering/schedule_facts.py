@@ -3,8 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from xdsl.dialects import affine, memref
-from xdsl.dialects.builtin import MemRefType, StringAttr, SymbolRefAttr
+from xdsl.dialects import affine, arith, memref
+from xdsl.dialects.builtin import (
+    IndexType,
+    IntegerType,
+    MemRefType,
+    StringAttr,
+    SymbolRefAttr,
+)
 from xdsl.dialects.func import CallOp, FuncOp
 from xdsl.ir import Attribute, BlockArgument, Operation, SSAValue
 
@@ -138,6 +144,19 @@ def is_access(op: Operation) -> bool:
 def is_load(op: Operation) -> bool:
     """Whether ``op`` is a load."""
     return isinstance(op, affine.LoadOp | memref.LoadOp)
+
+
+def check_wrapping(op: Operation) -> None:
+    """Refuse what says that it does not wrap: nobody has proved that."""
+    flags = getattr(op, "overflow_flags", None)
+    if isinstance(flags, arith.IntegerOverflowAttr) and flags.data:
+        raise FastmlError("overflow flags are not supported", op)
+
+
+def check_constant(op: Operation) -> None:
+    """Refuse a constant that is no integer."""
+    if not isinstance(op.results[0].type, IntegerType | IndexType):
+        raise FastmlError("only integers are supported", op)
 
 
 def in_block(memory: SSAValue) -> bool:

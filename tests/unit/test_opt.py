@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -183,3 +184,17 @@ loaded = [m for m in sys.modules if m.startswith(ours)]
 sys.exit(bool(loaded) or not {"onnx", "numba", "rich"}.isdisjoint(sys.modules))
 """
     subprocess.run([sys.executable, "-c", probe], check=True)
+
+
+def test_a_device_is_not_replaced(tmp_path: Path):
+    """Output to what is no regular file, such as ``/dev/null``, goes into it."""
+    pipe, file = tmp_path / "pipe", tmp_path / "module.mlir"
+    os.mkfifo(pipe)
+    file.write_text("builtin.module {}")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert main([str(file), "-o", str(pipe)]) == 0
+        assert b"builtin.module" in os.read(reader, 1000)
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()

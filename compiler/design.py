@@ -261,11 +261,15 @@ class Design:
         level: str = "hw",
         *,
         gaps: Sequence[int] | NDArray[np.int64] | None = None,
+        weights: Tensors | Mapping[int, Tensors] | None = None,
         taps: Iterable[str] = (),
         quantise_input: bool = False,
     ) -> Run:
         """Execute one level on real inputs; ``gaps`` are idle cycles before each frame.
 
+        ``weights`` of a design that was built with ``weights="ram"`` are loaded first: integers
+        (inputs, outputs) by the edge that a layer makes; or such tables by the frame before
+        which they are loaded, which needs a gap in which no frame is in flight.
         Edges named in ``taps`` are recorded at once, all others when they are looked at.
         """
         if level == "fastml":
@@ -277,6 +281,7 @@ class Design:
                 opened,
                 inputs,
                 gaps=None if gaps is None else np.asarray(gaps, np.int64),
+                loads=_loads(weights),
                 taps=names,
                 quantise_input=quantise_input,
             )
@@ -337,6 +342,17 @@ class Design:
         if isinstance(opened, NetworkLevel):
             return list(opened.network.inputs)
         return [] if opened.host is None else opened.host.input_names
+
+
+def _loads(weights: Tensors | Mapping[int, Tensors] | None) -> dict[int, Tensors]:
+    """Return weights by frame and edge; a table of edges is loaded before frame 0."""
+    loads, first = dict[int, Tensors](), dict[str, Tensor]()
+    for key, value in (weights or {}).items():
+        if isinstance(key, int):
+            loads[key] = cast(Tensors, value)
+        else:
+            first[key] = cast(Tensor, value)
+    return loads | ({0: first} if first else {})
 
 
 def _unwrap(outputs: dict[str, Tensor]) -> Tensor | dict[str, Tensor]:

@@ -13,6 +13,7 @@ from fastml.dialects.elements import Elements
 from fastml.dialects.fastml import ConstantOp, LayerOp, NetworkOp, element_type, shape_of
 from fastml.dialects.grid import FixedType, QuantisedType
 from fastml.dialects.interface import Interface, parse_network
+from fastml.dialects.loadable import Loadable
 from fastml.runtime.clocked import RESET
 from fastml.runtime.clocked_levels import (
     AXI_CLOCK,
@@ -66,6 +67,8 @@ def build_manifest(design: "Design", pinout: Pinout | None, files: Sequence[str]
             },
             "files": list(files),
         }
+        if pinout.weights:
+            manifest["weights"] = [_weights(memory) for memory in pinout.weights]
         if (axis := pinout.axis) is not None:
             manifest["axi_stream"] = {
                 "top": axis.top,
@@ -76,6 +79,21 @@ def build_manifest(design: "Design", pinout: Pinout | None, files: Sequence[str]
                 "outputs": [_axi_port(port) for port in axis.outputs],
             }
     return manifest
+
+
+def _weights(memory: Loadable) -> dict[str, Any]:
+    """Describe a port that loads weights, the order of its words, and the model's weights."""
+    elements = memory.elements
+    return {
+        **memory.table(),
+        "valid": memory.port + VALID,
+        "width": elements.total_width,
+        "elements": str(elements),
+        "order_of_words": "word by word; in a word lane by lane, lane 0 in the low bits; "
+        "each the row-major place in a matrix of inputs x outputs, -1 for a weight of 0",
+        "when": "in order, word 0 first after a reset or the last word, a word in each cycle "
+        "in which valid is high, while no frame is in flight",
+    }
 
 
 def _program(network: NetworkOp) -> dict[str, Any]:
@@ -164,7 +182,14 @@ def pinout_from(manifest: dict[str, Any]) -> Pinout:
         taps[name] = layout
     ii, latency = int(manifest["ii"]), int(manifest["latency_cycles"])
     pinout = Pinout(
-        str(manifest["top"]), ports("inputs"), ports("outputs"), taps, ii, latency, _axis(manifest)
+        str(manifest["top"]),
+        ports("inputs"),
+        ports("outputs"),
+        taps,
+        ii,
+        latency,
+        _axis(manifest),
+        tuple(Loadable.of_table(entry) for entry in manifest.get("weights", [])),
     )
     check_pinout(pinout)
     return pinout

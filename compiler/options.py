@@ -31,6 +31,8 @@ class BuildOptions:
     """Reuse factor of single layers, by edge or node; ``*`` stands for every dense layer."""
     multipliers: str = "auto"
     """``auto``: whatever is cheaper; ``dsp``: hardware multipliers; ``logic``: none of them."""
+    weights: str = "rom"
+    """``rom``: constants; ``ram``: folded layers have ports by which others are loaded."""
     latency_cycles: int | None = None
     """Contract: most cycles from a frame's input to its output."""
     ii: int | None = None
@@ -245,6 +247,11 @@ OPTIONS: dict[str, Option] = {
         "auto (default: what is cheaper), dsp or logic",
         _one_of("auto", "dsp", "logic"),
     ),
+    "weights": Option(
+        "KIND",
+        "rom (default): constants; ram: loaded at run time (--reuse)",
+        _one_of("rom", "ram"),
+    ),
     "ii": Option("N", "contract: at most N cycles between two frames", _read_positive),
     "latency-cycles": Option("N", "contract: a latency of at most N cycles", _read_count),
     "max-dsp": Option("N", "contract: at most N hardware multipliers", _read_count),
@@ -362,6 +369,11 @@ def _check_together(options: BuildOptions) -> None:
         raise usage_error(
             asked[0], "a reuse factor leaves nothing to choose", "give either of the two"
         )
+    if options.weights == "ram":
+        if not folded:
+            raise usage_error("weights", "'ram' is for folded layers", "give --reuse too")
+        if options.io != "parallel":
+            raise unavailable("weights", "ram --io stream", "use --io parallel")
     if options.io == "parallel":
         streams = {"input-beats": options.input_beats > 1, "output-beats": options.output_beats > 1}
         streams["fifo-depth"] = bool(options.fifo_depth)

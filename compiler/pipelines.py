@@ -63,6 +63,8 @@ def _arguments(name: str, options: BuildOptions) -> str | None:
     }
     bound = any(limit is not None for limit in contract.values())
     match name:
+        case "fastml-to-qflow" if options.weights != "rom":
+            values = {"weights": options.weights}
         case "qflow-choose" if bound or (options.multipliers == "dsp" and not _folds(options)):
             latency = options.latency_cycles
             values = {**contract, "latency": latency, "multipliers": options.multipliers}

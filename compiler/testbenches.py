@@ -41,5 +41,5 @@ def testbench_of(design: "Design") -> dict[str, str]:
     if pinout.protocol == RV:
         streams = stream_drive(pinout.input_widths, inputs, outputs, given, pinout.drain)
         return emit_stream_testbench(pinout.top, inputs, outputs, streams, expected)
-    plan = drive(pinout.input_widths, inputs, given, pinout.ii, pinout.drain)
+    plan = drive(pinout.input_widths, inputs, given, pinout.ii, pinout.drain, pinout.weights)
     return emit_testbench(pinout.top, pinout.input_widths, outputs, plan, expected)

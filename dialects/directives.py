@@ -30,6 +30,7 @@ from xdsl.utils.hints import isa
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import upstream_assembly as upstream_assembly  # keeps attributes
 from fastml.dialects.elements import Elements
+from fastml.dialects.loadable import LOAD
 
 PREFIX = "fastml."
 NAME = "fastml.name"
@@ -177,6 +178,7 @@ DIRECTIVES: Mapping[str, Directive] = {
     DATAFLOW: _on(_is_unit, "func.func"),
     PROCESS: _on(_is_unit, "func.func"),
     STORAGE: _on(_is_storage, "memref.global", "memref.alloc"),
+    LOAD: _on(_is_dictionary, "memref.global"),
     INTERFACE: _on(_is_dictionary, "builtin.module"),
     TAPS: _on(_is_dictionary, "builtin.module"),
     PORTS: _on(_is_dictionary, "hw.module"),

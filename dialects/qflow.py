@@ -45,6 +45,7 @@ from fastml.dialects.channel import (
     channel_of,
     stage_channel,
 )
+from fastml.dialects.loadable import LoadableAttr
 from fastml.dialects.qflow_functions import (
     ElementStageOp,
     LookupOp,
@@ -265,5 +266,5 @@ Qflow = Dialect(
         ThresholdOp,
         YieldOp,
     ],
-    [AdderGraphAttr, ChannelType, FoldedAttr, ParallelAttr, RangesAttr, RoundingAttr],
+    [AdderGraphAttr, ChannelType, FoldedAttr, LoadableAttr, ParallelAttr, RangesAttr, RoundingAttr],
 )

@@ -1,21 +1,27 @@
 """Linear stages of the ``qflow`` dialect: constant matrix, elementwise join, product."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
-from xdsl.ir import SSAValue
+from xdsl.ir import Attribute, SSAValue
 from xdsl.irdl import irdl_op_definition, operand_def, opt_prop_def, prop_def, var_operand_def
 
 from fastml.dialects.adder_graph import AdderGraphAttr
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
 from fastml.dialects.channel import ChannelType, channel_of, stage_channel
+from fastml.dialects.loadable import LoadableAttr
+from fastml.dialects.qflow_folded import FoldedAttr, Order, Products
 from fastml.dialects.qflow_stage import (
+    ParallelAttr,
     StageOp,
     properties_of,
     require,
     require_integers,
     verify_cycles,
 )
+
+_Ranges: TypeAlias = Callable[[Integers, Integers, Integers, Integers], tuple[Integers, Integers]]
 
 
 def linear_ranges(
@@ -30,6 +36,29 @@ def linear_ranges(
     low = (lows @ positive + highs @ negative).astype(object) + wide
     high = (highs @ positive + lows @ negative).astype(object) + wide
     return integer_array(low), integer_array(high)
+
+
+def loadable_ranges(loadable: LoadableAttr) -> _Ranges:
+    """Return the like of :func:`linear_ranges` for every matrix of a range."""
+
+    def ranges(
+        matrix: Integers, bias: Integers, lows: Integers, highs: Integers
+    ) -> tuple[Integers, Integers]:
+        low, high = loaded_ranges(loadable.bounds, lows, highs)
+        wide = bias.astype(object)
+        return integer_array(low.sum() + wide), integer_array(high.sum() + wide)
+
+    return ranges
+
+
+def loaded_ranges(
+    weights: tuple[int, int], lows: Integers, highs: Integers
+) -> tuple[Integers, Integers]:
+    """Return the ranges of products of any weight with values, as Python integers."""
+    ends = np.stack(
+        [weight * bound.astype(object) for weight in weights for bound in (lows, highs)]
+    )
+    return ends.min(axis=0), ends.max(axis=0)
 
 
 def _needs_object(matrix: Integers, lows: Integers, highs: Integers) -> bool:
@@ -61,23 +90,38 @@ def verify_graph(
 
 @irdl_op_definition
 class DenseOp(StageOp):
-    """Constant matrix: ``y = x @ matrix + bias`` for each of ``positions`` blocks of x."""
+    """Constant matrix: ``y = x @ matrix + bias`` for each of ``positions`` blocks of x.
+
+    With ``loadable``, another matrix of that range may be loaded; ``matrix`` is the model's.
+    """
 
     name = "qflow.dense"
 
     input = operand_def(ChannelType)
     matrix = prop_def(ArrayAttr)
     bias = prop_def(ArrayAttr)
+    loadable = opt_prop_def(LoadableAttr)
     graph = opt_prop_def(AdderGraphAttr)
     node_cycles = opt_prop_def(ArrayAttr)
 
     assembly_format = "$edge `(` $input `)` attr-dict `:` type($input) `->` type($result)"
 
     def __init__(
-        self, edge: str, input: SSAValue, matrix: Integers, bias: Integers, shape: Sequence[int]
+        self,
+        edge: str,
+        input: SSAValue,
+        matrix: Integers,
+        bias: Integers,
+        shape: Sequence[int],
+        loadable: LoadableAttr | None = None,
     ):
-        parameters = {"matrix": ArrayAttr.get(matrix), "bias": ArrayAttr.get(bias)}
-        lows, highs = self._block_ranges(channel_of(input), matrix, bias)
+        parameters: dict[str, Attribute] = {
+            "matrix": ArrayAttr.get(matrix),
+            "bias": ArrayAttr.get(bias),
+        }
+        if loadable is not None:
+            parameters["loadable"] = loadable
+        lows, highs = self._block_ranges(channel_of(input), matrix, bias, loadable)
         super().__init__(
             operands=[input],
             properties=properties_of(edge, parameters),
@@ -86,11 +130,12 @@ class DenseOp(StageOp):
 
     @staticmethod
     def _block_ranges(
-        source: ChannelType, matrix: Integers, bias: Integers
+        source: ChannelType, matrix: Integers, bias: Integers, loadable: LoadableAttr | None
     ) -> tuple[Integers, Integers]:
         rows = matrix.shape[0]
+        ranges = linear_ranges if loadable is None else loadable_ranges(loadable)
         blocks = [
-            linear_ranges(matrix, bias, source.lows[at : at + rows], source.highs[at : at + rows])
+            ranges(matrix, bias, source.lows[at : at + rows], source.highs[at : at + rows])
             for at in range(0, len(source), rows)
         ]
         lows, highs = zip(*blocks, strict=True)
@@ -108,7 +153,20 @@ class DenseOp(StageOp):
 
     def exact_ranges(self) -> tuple[Integers, Integers]:
         """Return sums of products at the worst ends of the operand's ranges."""
-        return self._block_ranges(channel_of(self.input), self.matrix.integers, self.bias.integers)
+        matrix, bias = self.matrix.integers, self.bias.integers
+        return self._block_ranges(channel_of(self.input), matrix, bias, self.loadable)
+
+    @property
+    def words(self) -> int:
+        """Words that hold the weights of a planned folded stage: cycles that loading takes."""
+        plan = self.architecture
+        assert isinstance(plan, FoldedAttr)
+        assert plan.planned
+        rows, columns = self.matrix.array.shape
+        slots = -(-int(rows) // plan.lanes.data)
+        if Order(plan.order.data) is Order.IN_STEP:
+            return slots * -(-int(columns) // plan.groups.data)
+        return -(-self.positions * int(columns) * slots // plan.groups.data)
 
     def verify_parameters(self) -> None:
         """Check matrix, bias, adder graph and node cycles."""
@@ -123,6 +181,23 @@ class DenseOp(StageOp):
             f"{count} elements are not blocks of {rows} matrix rows",
         )
         verify_graph(self.graph, self.node_cycles, rows, columns, self.positions)
+        if self.loadable is not None:
+            self._verify_loadable(self.loadable)
+
+    def _verify_loadable(self, loadable: LoadableAttr) -> None:
+        low, high = loadable.bounds
+        matrix, plan = self.matrix.integers, self.architecture
+        inside = np.all((matrix >= low) & (matrix <= high))
+        require(inside, f"a weight is not within the loadable {low}..{high}")
+        require(self.graph is None, "loadable weights have no adder graph")
+        require(not isinstance(plan, ParallelAttr), "loadable weights need a folded stage")
+        if isinstance(plan, FoldedAttr) and plan.planned:
+            multiplies = Products(plan.products.data) is Products.MULTIPLIER
+            placed = Order(plan.order.data) is not Order.NON_ZERO
+            require(
+                multiplies and placed,
+                "loadable weights need multipliers, and a place for every product",
+            )
 
 
 @irdl_op_definition

@@ -26,6 +26,7 @@ from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
+from fastml.dialects.loadable import Loadable, loadables_of
 from fastml.lowering.check_schedule import ModuleSchedule, check_schedule
 from fastml.lowering.dataflow_to_hw import Design, lower_dataflow
 from fastml.lowering.hw_builder import Netlist, Wire
@@ -51,6 +52,10 @@ def lower_module(module: ModuleOp) -> None:
     if schedule.dataflow is None:
         design = _lower_static(schedule)
     else:
+        if loadables_of(module):
+            raise FastmlError(
+                "weights are loaded into static designs alone", module, code="FML-OPTION"
+            )
         design = lower_dataflow(schedule.dataflow)
     for op in list(module.ops):
         if isinstance(op, FuncOp | memref.GlobalOp):
@@ -91,6 +96,7 @@ class _Top(TimedBody):
                 self.tap(edge, port, [0] * len(edge.elements))
         if not inputs:
             raise FastmlError("the top function has no inputs", facts.function)
+        words = self.weight_ports()
         valid = inputs[0]
         for wire in inputs[2::2]:
             valid = netlist.and_(valid, wire)
@@ -110,7 +116,7 @@ class _Top(TimedBody):
         module = materialise(
             netlist,
             facts.name,
-            inputs,
+            [*inputs, *words],
             outputs,
             clocked=True,
             keep=self.watched,
@@ -118,6 +124,19 @@ class _Top(TimedBody):
         )
         module.attributes |= self.attributes(arguments)
         return module
+
+    @property
+    def loadables(self) -> list[Loadable]:
+        """The weights that ports load, in the functions that are called."""
+        return [load.loadable for loops in self.owner.looped.values() for load in loops.loads]
+
+    def weight_ports(self) -> list[Wire]:
+        """Create the ports of weights that are loaded."""
+        for loadable in self.loadables:
+            valid = self.netlist.input(f"{loadable.port}_valid", 1)
+            word = self.netlist.input(loadable.port, loadable.elements.total_width)
+            self.load_wires[loadable.port] = valid, word
+        return [wire for pair in self.load_wires.values() for wire in pair]
 
     def outputs(self, arguments: Sequence[tuple[SSAValue, Edge, str]]) -> list[Output]:
         """Return the output ports: every element of a beat in the cycle of the latency."""
@@ -153,6 +172,8 @@ class _Top(TimedBody):
             )
 
         ports = {"inputs": listed(False), "outputs": listed(True)}
+        if loadables := self.loadables:
+            ports["weights"] = ArrayAttr([loadable.attribute() for loadable in loadables])
         return {
             directives.TOP: UnitAttr(),
             directives.II: IntegerAttr(self.facts.ii, i64),

@@ -36,6 +36,7 @@ from xdsl.ir import Operation, Region, SSAValue
 
 from fastml.dialects import directives
 from fastml.dialects.elements import Elements
+from fastml.dialects.loadable import LOAD
 from fastml.dialects.qflow_folded import FoldedAttr, Order, Storage
 from fastml.lowering.folding import Layer, Run
 from fastml.lowering.folding_body import Body, Datapath, Place, Table, affine_place
@@ -51,8 +52,11 @@ def build_dense_loop(
     outputs: Elements,
     name: str,
     location: LocationAttr | None = None,
+    load: tuple[str, str] | None = None,
 ) -> list[Operation]:
     """Return the function of a folded layer as a scheduled loop nest, and its memories.
+
+    ``load`` is the edge of a loadable layer, and the port that its weights come by.
 
     The function ``name`` takes one beat of ``inputs`` and gives one of ``outputs``, which
     must hold every sum. Its ``fastml.ii`` is the reuse factor, its ``fastml.latency`` counts
@@ -66,6 +70,8 @@ def build_dense_loop(
     weights = nest.data.weights.op
     if weights is not None and Storage(plan.storage.data) is Storage.BLOCK:
         weights.attributes[directives.STORAGE] = StringAttr(Storage.BLOCK)
+    if weights is not None and load is not None:
+        weights.attributes[LOAD] = nest.data.loadable(*load).attribute()
     return nest.build(plan.reuse.data)
 
 

@@ -23,6 +23,7 @@ from fastml.dialects.fastml import constant_of, element_type, shape_of
 from fastml.dialects.grid import QuantisedType
 from fastml.dialects.inference import sum_factors
 from fastml.dialects.interface import Interface
+from fastml.dialects.loadable import LoadableAttr
 from fastml.dialects.qflow import ChannelType
 from fastml.lowering.chains import Piece, broadcast, trace
 from fastml.lowering.host_networks import prologue_network, view_network
@@ -37,13 +38,18 @@ class FastmlToQflow(ModulePass):
 
     name = "fastml-to-qflow"
 
+    weights: str = "rom"
+    """``rom``: those of the model; ``ram``: others of their type may be loaded."""
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Replace the module's network by its graph."""
         networks = [n for n in op.ops if isinstance(n, fastml.NetworkOp)]
         if len(networks) != 1:
             raise FastmlError(f"needs exactly one network, got {len(networks)}", op)
         (network,) = networks
-        lowering = NetworkLowering(network)
+        if self.weights not in ("rom", "ram"):
+            raise FastmlError(f"weights '{self.weights}' are neither rom nor ram", op)
+        lowering = NetworkLowering(network, loadable=self.weights == "ram")
         graph = lowering.build()
         interface = Interface(
             prologue_network(network, lowering.entries), view_network(network, lowering.edges)
@@ -72,8 +78,9 @@ class NetworkLowering:
     results have weight 1 and shift 0.
     """
 
-    def __init__(self, network: fastml.NetworkOp):
+    def __init__(self, network: fastml.NetworkOp, *, loadable: bool = False):
         self.network = network
+        self.loadable = loadable
         boundary = boundary_of(network)
         self.entries = list(boundary.inputs)
         self.exits = list(boundary.outputs)
@@ -154,7 +161,9 @@ class NetworkLowering:
         grid = grid_of(varying)
         shifts = flat(grid.shift, varying)[layout.gather].reshape(layout.blocks, layout.rows)
         weight, source = grid.weight, self.channels[varying]
-        if np.any(shifts != shifts[:1]):  # a bias would differ between rows of one matrix
+        loadable = _loadable(grid_of(constant.result)) if self.loadable else None
+        depends = loadable is not None and (weight != 1 or np.any(shifts))  # on what is loaded
+        if depends or np.any(shifts != shifts[:1]):  # a bias would differ between rows
             source, weight = self._integer(varying, op), 1
             shifts = np.zeros_like(shifts)
         source = self.builder.select(source, layout.gather, f"{op.edge_name}:operand", op)
@@ -168,7 +177,7 @@ class NetworkLowering:
             shape = (each * matrix.shape[1],) if wired else shape_of(op.result)
             rows = np.arange(number * each * layout.rows, (number + 1) * each * layout.rows)
             part = self.builder.select(source, rows, f"{edge}:operand", op)
-            stage = qflow.DenseOp(edge, part, integer_array(wide * weight), bias, shape)
+            stage = qflow.DenseOp(edge, part, integer_array(wide * weight), bias, shape, loadable)
             parts.append(self.builder.stage(stage, op))
         if len(parts) == 1 and not layout.scatters:
             return parts[0]
@@ -305,6 +314,12 @@ def _entry_type(value: SSAValue) -> ChannelType:
     count = size_of(value)
     bounds = (integer_array(np.full(count, bound, object)) for bound in (low, high))
     return ChannelType.of(shape_of(value), *bounds)
+
+
+def _loadable(grid: QuantisedType) -> LoadableAttr:
+    """Return the range of the integers of a type."""
+    low, high = (grid.weight * raw + grid.shift.astype(object) for raw in grid.raw_range)
+    return LoadableAttr(int(np.min(low)), int(np.max(high)))
 
 
 def _places(value: SSAValue, shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -208,13 +208,23 @@ class Layer:
     positions: int
     lows: Integers
     highs: Integers
+    loadable: tuple[int, int] | None = None
+    """Range of the weights, where others than those of the matrix may be loaded."""
 
     @classmethod
     def of(cls, stage: qflow.DenseOp) -> "Layer":
         """Return the layer that a stage is."""
         source = channel_of(stage.input)
         matrix, bias = stage.matrix.integers, stage.bias.integers
-        return cls(matrix, bias, stage.positions, source.lows, source.highs)
+        loadable = None if stage.loadable is None else stage.loadable.bounds
+        return cls(matrix, bias, stage.positions, source.lows, source.highs, loadable)
+
+    @property
+    def weights(self) -> tuple[int, int]:
+        """Least and greatest weight that there may be."""
+        if self.loadable is None:
+            return int(self.matrix.min()), int(self.matrix.max())
+        return min(self.loadable[0], 0), max(self.loadable[1], 0)
 
     @property
     def products(self) -> int:
@@ -230,3 +240,13 @@ def planned_slots(layer: Layer, plan: FoldedAttr) -> Slots:
     if shape is None or shape.groups != plan.groups.data:
         raise ValueError("the plan does not fit the matrix")
     return slots_of(layer.matrix, layer.positions, shape)
+
+
+def places_of(layer: Layer, shape: Shape) -> Indices:
+    """Return the place in the matrix of each lane's weight, by cycle, group and lane.
+
+    It is row-major, -1 where a lane idles. The plan must have a place for every product.
+    """
+    assert shape.order is not Order.NON_ZERO
+    numbers = np.arange(1, layer.matrix.size + 1).reshape(layer.matrix.shape)
+    return slots_of(numbers, layer.positions, shape).weight - 1

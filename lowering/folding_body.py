@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from xdsl.dialects import affine, arith, memref
 from xdsl.dialects.builtin import (
     AffineMapAttr,
@@ -21,6 +22,7 @@ from xdsl.ir.affine import AffineConstantExpr, AffineDimExpr, AffineExpr, Affine
 from xdsl.utils.hints import isa
 
 from fastml.dialects.array import Integers
+from fastml.dialects.loadable import Loadable
 from fastml.lowering.folding_pipeline import Pipeline
 from fastml.lowering.folding_terms import Terms
 from fastml.lowering.scalars import Scalar, ScalarBuilder, constant, storage_width
@@ -86,23 +88,38 @@ def affine_place(place: Place, offset: int, row: int | None = None) -> AffineMap
 
 
 class Table:
-    """Rows of constants, one for each key, all as long; a row of one value needs no memory."""
+    """Rows of constants, one for each key, all as long; a row of one value needs no memory.
 
-    def __init__(self, name: str, rows: Mapping[Any, Sequence[int]], spare: int = 0):
-        self.constants = {key: row[0] for key, row in rows.items() if min(row) == max(row)}
+    With ``loaded``, rows are what the memory holds until others of that range are loaded.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: Mapping[Any, Sequence[int]],
+        spare: int = 0,
+        loaded: tuple[int, int] | None = None,
+    ):
+        fixed = loaded is None
+        self.constants = {
+            key: row[0] for key, row in rows.items() if fixed and min(row) == max(row)
+        }
         kept = {key: row for key, row in rows.items() if key not in self.constants}
-        self.bounds = {key: (min(row), max(row)) for key, row in kept.items()}
+        self.bounds = {key: loaded or (min(row), max(row)) for key, row in kept.items()}
         words = [word for row in kept.values() for word in row]
         self.numbers = {key: number for number, key in enumerate(kept)}
         self.op: memref.GlobalOp | None = None
         self.memory: SSAValue | None = None
         if words:
-            element = IntegerType(storage_width(min(words), max(words)) + spare)
+            element = IntegerType(storage_width(*(loaded or (min(words), max(words)))) + spare)
             assert element.width.data <= WORD, "the widths were checked"
             shape = [len(kept), len(words) // len(kept)]
             contents = DenseIntElementsAttr.from_list(TensorType(element, shape), words)
             self.op = memref.GlobalOp.get(
-                StringAttr(name), MemRefType(element, shape), contents, constant=UnitAttr()
+                StringAttr(name),
+                MemRefType(element, shape),
+                contents,
+                constant=UnitAttr() if fixed else None,
             )
 
     def open(self, body: Body, name: str) -> None:
@@ -130,7 +147,17 @@ class Datapath:
         for group, chosen in enumerate(terms.live):
             for term in chosen:
                 rows[group, term] = self._words(group, term)
-        self.weights = Table(f"{name}_weights", rows)
+        loaded = terms.layer.weights if terms.layer.loadable is not None else None
+        self.weights = Table(f"{name}_weights", rows, loaded=loaded)
+
+    def loadable(self, edge: str, port: str) -> Loadable:
+        """Return which weights of a loadable layer go into which words, by a port."""
+        terms, layer = self.terms, self.terms.layer
+        assert layer.loadable is not None
+        assert terms.places is not None
+        lanes = [(g, t) for g, chosen in enumerate(terms.live) for t in chosen]
+        order = np.stack([terms.places[: self.depth, g, t] for g, t in lanes], axis=1)
+        return Loadable(edge, port, *layer.loadable, order, layer.matrix)
 
     def _words(self, group: int, term: int) -> list[int]:
         weights = self.terms.weight[: self.depth, group, term]

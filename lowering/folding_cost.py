@@ -92,14 +92,15 @@ class Estimator:
     @cached_property
     def weight_bits(self) -> int:
         """Width of a weight."""
-        matrix = self.layer.matrix
-        return max(width_of(int(matrix.min()), int(matrix.max()))[0], 1)
+        return max(width_of(*self.layer.weights)[0], 1)
 
     @cached_property
     def sum_bits(self) -> int:
         """Width of a sum."""
         layer = self.layer
         weights = np.abs(layer.matrix.astype(object)).sum(axis=0)
+        if layer.loadable is not None:
+            weights = np.full_like(weights, max(map(abs, layer.weights)) * len(layer.matrix))
         largest = max(abs(int(layer.lows.min())), abs(int(layer.highs.max())))
         reach = int((weights * largest + np.abs(layer.bias.astype(object))).max())
         return reach.bit_length() + 1
@@ -156,7 +157,7 @@ class Estimator:
 
     def products(self) -> Products:
         """Return what takes fewer look-up tables where neither is a DSP."""
-        if self.weight_bits > 16:
+        if self.weight_bits > 16 or self.layer.loadable is not None:
             return Products.MULTIPLIER
         shifted = self.product(Products.SHIFT_ADD)[0].lut
         cheaper = shifted <= self.input_bits * self.weight_bits
@@ -175,7 +176,8 @@ def choose_plan(
     estimator = Estimator(layer)
     kind = estimator.products() if products is None else products
     best: tuple[float, FoldedAttr, Cost] | None = None
-    for order in Order:
+    loadable = layer.loadable is not None
+    for order in (Order.IN_STEP, Order.END_TO_END) if loadable else Order:
         for lanes in lanes_of(len(layer.matrix)):
             shape = shape_of(layer.matrix, layer.positions, reuse, lanes, order)
             if shape is None:

@@ -77,7 +77,7 @@ def _product(terms: Terms, plan: FoldedAttr, delay: DelayModel) -> float:
     if Products(plan.products.data) is Products.SHIFT_ADD:
         kinds = len(np.unique(np.abs(terms.weight)))
         return float(delay.mux(kinds)) + float(delay.level)
-    weights = storage_width(int(terms.weight.min()), int(terms.weight.max()))
+    weights = storage_width(*terms.layer.weights)
     rows = int(np.ceil(np.log2(max(min(weights, width - weights), 2))))
     return rows * float(delay.adder(width))
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from fastml.dialects.array import Integers, integer_array
 from fastml.dialects.qflow_folded import FoldedAttr, Products
+from fastml.dialects.qflow_linear import loaded_ranges
 from fastml.lowering.cmvm.csd import compact
-from fastml.lowering.folding import Indices, Layer, Slots, planned_slots
+from fastml.lowering.folding import Indices, Layer, Slots, places_of, planned_slots
 
 Bounds = tuple[Integers, Integers]
 
@@ -43,6 +44,8 @@ class Terms:
     high: Integers
     bias: Integers
     """What the accumulator of each output starts with, by output element."""
+    places: Indices | None = None
+    """Place of each weight in the matrix, -1 where a lane idles: of weights that are loaded."""
 
     @cached_property
     def start(self) -> Integers:
@@ -61,7 +64,8 @@ class Terms:
     @cached_property
     def live(self) -> list[list[int]]:
         """Terms of each group that are not always 0."""
-        used = np.any(self.weight != 0, axis=0)
+        some = self.weight != 0 if self.places is None else self.places >= 0
+        used = np.any(some, axis=0)
         return [np.flatnonzero(row).tolist() for row in used]
 
     @cached_property
@@ -119,7 +123,14 @@ def terms_of(layer: Layer, plan: FoldedAttr) -> Terms:
         digits = digits_of(weight)
         index = np.repeat(index, digits.shape[-1], axis=2)
         weight = digits.reshape(index.shape)
+    bias = np.tile(layer.bias, layer.positions)
     lows, highs = (bound.astype(object)[index] for bound in (layer.lows, layer.highs))
+    if layer.loadable is not None:
+        assert not complement, "the verifier demands multipliers"
+        places = places_of(layer, slots.shape)
+        ends = loaded_ranges(layer.loadable, lows, highs)
+        low, high = (integer_array(np.where(places < 0, 0, bound)) for bound in ends)
+        return Terms(layer, slots, index, weight, complement, low, high, bias, places)
     wide = weight.astype(object)
     low = np.minimum(wide * lows, wide * highs)
     high = np.maximum(wide * lows, wide * highs)
@@ -127,5 +138,4 @@ def terms_of(layer: Layer, plan: FoldedAttr) -> Terms:
         negative = (weight < 0).astype(np.int64)
         low, high = low - negative, high - negative
     bounds = integer_array(low), integer_array(high)
-    bias = np.tile(layer.bias, layer.positions)
     return Terms(layer, slots, index, weight, complement, *bounds, bias)

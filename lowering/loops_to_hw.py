@@ -26,6 +26,7 @@ from fastml.lowering.hw_builder import Netlist, Wire, index_width, signed
 from fastml.lowering.hw_hints import name_elements
 from fastml.lowering.hw_materialise import Output, materialise
 from fastml.lowering.index_expressions import Linear, Loop, Table, reachable
+from fastml.lowering.loaded_weights import LoadedMemory, load_ports
 from fastml.lowering.loop_control import (
     Control,
     build_control,
@@ -94,6 +95,8 @@ class LoopLowering:
         self.start_port = unused("valid", ports)
         self.done_port = unused("done", ports)
         self.done = netlist.constant(0, 1)
+        self.loads = load_ports(facts.function, {*ports, self.start_port, self.done_port})
+        self.loaded: dict[str, LoadedMemory] = {}
 
     def module(self) -> hw.HWModuleOp:
         """Lower the function to a module of its own."""
@@ -105,6 +108,12 @@ class LoopLowering:
             for _, edge in argument_edges(function)
             if not edge.output
         ]
+        words = list[Wire]()
+        for load in self.loads:
+            width = load.loadable.elements.total_width
+            pair = netlist.input(load.valid, 1), netlist.input(load.word, width)
+            self.loaded[load.memory] = LoadedMemory.build(netlist, load.loadable, *pair)
+            words += pair
         memories = self.build(start, beats)
         outputs = [
             Output(edge.port or "", netlist.concat(memories[value][::-1]))
@@ -114,7 +123,7 @@ class LoopLowering:
         return materialise(
             netlist,
             self.facts.name,
-            [start, *beats],
+            [start, *beats, *words],
             [Output(self.done_port, self.done), *outputs],
             clocked=True,
             location=function.location,
@@ -341,8 +350,13 @@ class LoopLowering:
 
     def look_up(self, op: Operation, address: Linear, scope: _Scope, time: int) -> Wire:
         """Read what is reached of a constant memory, no wider than its contents."""
-        words, narrow, sign = self.row(op, address)
+        source = op.operands[0].owner
+        assert isinstance(source, memref.GetGlobalOp)
         width = width_of_type(op.results[0], op)
+        loaded = self.loaded.get(source.name_.string_value())
+        if loaded is not None:
+            return self.loaded_word(loaded, op, address, scope, time)
+        words, narrow, sign = self.row(op, address)
         if address.factors and self.in_block(op):
             word = self.block_word(op, address, scope, time)
         else:
@@ -350,6 +364,19 @@ class LoopLowering:
             index = self.index_at(place, index_width(len(words)), scope, time)
             word = self.netlist.lookup(words, index, narrow)
         return self.netlist.extend(word, width, sign=sign)
+
+    def loaded_word(
+        self, loaded: LoadedMemory, op: Operation, address: Linear, scope: _Scope, time: int
+    ) -> Wire:
+        """Read a weight that was loaded."""
+        loadable, (low, high) = loaded.loadable, address.bounds
+        lane = low // loadable.words
+        if high // loadable.words != lane:
+            raise FastmlError("reads several lanes of a memory that is loaded", op)
+        place = replace(address, constant=address.constant - lane * loadable.words)
+        index = self.index_at(place, index_width(loadable.words), scope, time)
+        word, sign = loaded.read(index, lane), loadable.elements.signed[lane]
+        return self.netlist.extend(word, width_of_type(op.results[0], op), sign=sign)
 
     def row(self, op: Operation, address: Linear) -> tuple[list[int], int, bool]:
         """Return the words that a load reaches, their width and whether they have a sign."""

@@ -78,6 +78,23 @@ class QflowFold(ModulePass):
         found = {stage: [n for n in _names(stage) if n in factors] for stage in stages}
         return {stage: factors[names[0]] for stage, names in found.items() if names}
 
+    def _check_loadable(self, stage: qflow.DenseOp, reuse: int) -> None:
+        edge = stage.edge.data
+        if reuse == 1:
+            raise FastmlError(
+                f"the weights of '{edge}' are to be loaded, but it is not folded",
+                stage,
+                code="FML-OPTION",
+                hint="give a reuse factor of 2 or more",
+            )
+        if MULTIPLIERS[self.multipliers] is Products.SHIFT_ADD:
+            raise FastmlError(
+                f"the weights of '{edge}' are to be loaded: only multipliers can do that",
+                stage,
+                code="FML-OPTION",
+                hint="leave out '--multipliers logic'",
+            )
+
     def _decide(self, stage: qflow.DenseOp, given: int | None) -> None:
         own = stage.architecture
         if given is None and isinstance(own, FoldedAttr) and own.planned:
@@ -86,6 +103,8 @@ class QflowFold(ModulePass):
         if reuse is None:
             reuse = own.reuse.data if isinstance(own, FoldedAttr) else self.reuse or 1
             reuse = 1 if isinstance(own, ParallelAttr) else reuse
+        if stage.loadable is not None:
+            self._check_loadable(stage, reuse)
         if reuse == 1 or not len(stage.channel):
             stage.architecture = ParallelAttr()
             return

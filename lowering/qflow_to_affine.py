@@ -177,6 +177,9 @@ class GraphLowering:
     def _loop(self, name: str, stage: qflow.DenseOp, sources: list[SSAValue], block: Block) -> None:
         architecture = stage.architecture
         assert isinstance(architecture, FoldedAttr)
+        load = None
+        if stage.loadable is not None:
+            load = stage.edge.data, self._port(f"{self.ports[stage.result]}_weights")
         self.functions += build_dense_loop(
             Layer.of(stage),
             architecture,
@@ -184,6 +187,7 @@ class GraphLowering:
             stage.channel.elements,
             name,
             stage.location,
+            load,
         )
         call = func.CallOp(name, [*sources, self.memories[stage.result]], [])
         call.attributes[START] = IntegerAttr(start_of(stage), i64)

@@ -113,6 +113,8 @@ class Body:
         self.memories: dict[SSAValue, list[Wire | None]] = {}
         self.edges: dict[SSAValue, Edge] = dict(argument_edges(facts.function))
         self.instances: dict[str, int] = {}
+        self.load_wires: dict[str, tuple[Wire, Wire]] = {}
+        """Valid bit and word of each port of weights."""
         self.handlers: Mapping[type[Operation], Callable[[Operation], None]] = {
             arith.ConstantOp: self.constant,
             affine.LoadOp: self.load,
@@ -246,6 +248,8 @@ class Body:
                 data[port_of(edge)] = self.beat(value, at)
         if loops is not None:
             data[loops.start_port] = self.valid_at(self.facts.calls[op])
+            for load in loops.loads:
+                data[load.valid], data[load.word] = self.load_wires[load.loadable.port]
         results = self.place(name, module, data)
         for value, (_, edge) in zip(op.operands, argument_edges(function), strict=True):
             if edge.output:

@@ -18,11 +18,13 @@ from xdsl.ir import Attribute, Operation
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
 from fastml.dialects.elements import Elements, ranges_of
+from fastml.dialects.loadable import Loadable
 from fastml.runtime.affine_code import Library, Run
 from fastml.runtime.affine_time import check_latency, illegal, schedule_of
 from fastml.runtime.arith import WORD, hold, unsigned
 from fastml.runtime.memory import Memory, check_memref, elements_attribute
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, narrow
+from fastml.runtime.weights import segments_of
 
 LIVE_VALUES = 1 << 24
 """Values held at a time, which bounds the memory that a long stimulus takes."""
@@ -116,8 +118,14 @@ class Program:
         """Cycle of a frame's outputs, as the schedule says."""
         return schedule_of(self.top, directives.LATENCY)
 
+    @property
+    def loadables(self) -> Sequence[Loadable]:
+        """What ports load."""
+        return list(self.library.loadables.values())
+
     def evaluate(self, beats: Mapping[str, Integers], taps: Collection[str] = ()) -> Values:
-        """Execute on every frame of ``beats``, for values alone."""
+        """Execute on every frame of ``beats``, for values alone, with the model's weights."""
+        self.library.load({loadable.edge: loadable.contents for loadable in self.loadables})
         seen = self._execute(beats, taps)
         return Values(joined(seen.outputs), joined(seen.taps))
 
@@ -127,7 +135,7 @@ class Program:
         offers = stimulus.offer_cycles(self.initiation_interval)[:, np.newaxis]
         if self._frames(stimulus.beats) != stimulus.frames:
             raise _misfit(f"the beats are not those of {stimulus.frames} frames", self.top)
-        seen = self._execute(stimulus.beats, taps)
+        seen = self._execute_segments(stimulus, taps)
         if seen.interval > self.initiation_interval:
             raise illegal(
                 f"'fastml.ii' is {self.initiation_interval}, but a function needs {seen.interval}",
@@ -138,6 +146,23 @@ class Program:
             {port: Signal(v, offers + self.latency) for port, v in outputs.items()},
             {name: Signal(v, offers + seen.cycles[name]) for name, v in edges.items()},
         )
+
+    def _execute_segments(self, stimulus: Stimulus, taps: Collection[str]) -> _Seen:
+        """Execute frames between loads of weights, one segment after the other."""
+        whole = _Seen({p.port: [] for p in self.outputs}, {name: [] for name in taps})
+        segments = segments_of(stimulus, self.loadables, self.initiation_interval, self.latency)
+        for segment in segments:
+            self.library.load(segment.loads)
+            rows = slice(segment.first, segment.stop)
+            beats = {port: values[rows] for port, values in stimulus.beats.items()}
+            seen = self._execute(beats, taps)
+            for name, parts in seen.outputs.items():
+                whole.outputs[name] += parts
+            for name, parts in seen.taps.items():
+                whole.taps[name] += parts
+            whole.cycles |= seen.cycles
+            whole.interval = max(whole.interval, seen.interval)
+        return whole
 
     def _frames(self, beats: Mapping[str, Integers]) -> int:
         return check_beats(self.ports, beats, self.top)

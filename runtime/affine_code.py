@@ -8,7 +8,7 @@ A scalar is an array over the batch (see :mod:`fastml.runtime.arith`), a memref 
 the schedule attributes (:mod:`fastml.runtime.affine_time`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -31,6 +31,8 @@ from xdsl.ir.affine import (
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives
+from fastml.dialects.array import Integers
+from fastml.dialects.loadable import loadable_of
 from fastml.runtime.affine_time import (
     Pace,
     Timing,
@@ -121,6 +123,9 @@ class Library:
         self.globals = {
             op.sym_name.data: op for op in module.ops if isinstance(op, memref.GlobalOp)
         }
+        loadables = {name: loadable_of(op) for name, op in self.globals.items()}
+        self.loadables = {n: found for n, found in loadables.items() if found is not None}
+        """What ports load, by the memory."""
         self._codes: dict[str, Code | None] = {}
         self._memories: dict[str, Memory] = {}
 
@@ -146,6 +151,15 @@ class Library:
                 raise FastmlError(f"there is no global '@{name}'", op)
             self._memories[name] = constant_memory(definition)
         return self._memories[name]
+
+    def load(self, matrices: Mapping[str, Integers]) -> None:
+        """Load weights, by the edge that their stage makes."""
+        for name, loadable in self.loadables.items():
+            if loadable.edge in matrices:
+                if name not in self._memories:
+                    self._memories[name] = constant_memory(self.globals[name])
+                words = loadable.words_of(matrices[loadable.edge])
+                self._memories[name].fill(words.T.reshape(-1).astype(object))
 
 
 def _undefined(op: Operation, memory: Memory, flat: int | None) -> FastmlError:

@@ -30,6 +30,7 @@ from fastml.runtime.affine_code import Library, Run
 from fastml.runtime.arith import hold
 from fastml.runtime.memory import Memory, check_memref
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
+from fastml.runtime.weights import refuse_loads
 
 Cycles = NDArray[np.int64]
 
@@ -72,6 +73,7 @@ class DataflowProgram(Program):
     def simulate(self, stimulus: Stimulus, taps: Collection[str] = ()) -> Trace:
         """Execute on every frame of ``stimulus``; predict cycles from the network."""
         assert self.library.timed, "this program was compiled for values alone"
+        refuse_loads(stimulus, "a network of processes")
         outputs, edges, known = self._follow(stimulus.beats, taps)
         network = self.flow.network()
         times = token_flow.simulate(network, stimulus.waits, stimulus.ready, self.top)

@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.dialects.loadable import Loadable
 from fastml.runtime.bits import WORD, Words, field, pack_rows, unpack_rows, word_count
 from fastml.runtime.hw import Undefined
 from fastml.runtime.hw_sources import VALID
 from fastml.runtime.trace import Integers, PortLayout, Signal, Stimulus, TapLayout, Trace
+from fastml.runtime.weights import Segment, segments_of
 
 RESET = "rst"
 RESET_CYCLES = 4
@@ -71,12 +73,14 @@ def drive(
     stimulus: Stimulus,
     initiation_interval: int,
     drain: int,
+    memories: Sequence[Loadable] = (),
 ) -> Drive:
     """Turn a stimulus into bits; ``drain`` cycles follow the last frame's.
 
     Data ports carry noise while they are not valid, so that a design which looks at them
     then gives itself away. Where the stimulus restarts the design, beats of noise are offered
-    for ``drain`` cycles, and in the one cycle of reset that is to drop them.
+    for ``drain`` cycles, and in the one cycle of reset that is to drop them. The words of
+    weights take the cycles just before the frame before which they are loaded.
     """
     if stimulus.idle or stimulus.ready:
         raise FastmlError(
@@ -89,6 +93,7 @@ def drive(
     ready = RESET_CYCLES + (drain + 1 if stimulus.restart else 0)
     offers = stimulus.offer_cycles(initiation_interval) + ready
     offers = offers + (stimulus.gaps[0] if frames else 0)
+    offers = offers + max((memory.words for memory in memories), default=0)
     cycles = (int(offers[-1]) if frames else ready) + drain + 1
     noise = np.random.default_rng(0)
     reset = np.zeros((cycles, 1), np.uint32)
@@ -114,6 +119,8 @@ def drive(
             )
         data[offers] = pack_rows(beats, port.widths)
         words[port.name] = data
+    segments = segments_of(stimulus, memories, initiation_interval, 0)
+    words |= _weights(memories, segments, ready, cycles, offers, restart=stimulus.restart)
     if words.keys() != widths.keys():
         odd = ", ".join(sorted(words.keys() ^ widths.keys()))
         raise FastmlError(
@@ -122,6 +129,39 @@ def drive(
             code="FML-STIMULUS",
         )
     return Drive(words, cycles, ready, offers)
+
+
+def _weights(
+    memories: Sequence[Loadable],
+    segments: Sequence[Segment],
+    ready: int,
+    cycles: int,
+    offers: NDArray[np.int64],
+    *,
+    restart: bool,
+) -> dict[str, Words]:
+    """Return the bits of the ports of weights, with noise while there is no word.
+
+    Where the stimulus restarts the design, a load is broken off by the reset.
+    """
+    ports, noise = dict[str, Words](), np.random.default_rng(1)
+    for memory in memories:
+        width = memory.elements.total_width
+        valid = np.zeros((cycles, 1), np.uint32)
+        valid[RESET_CYCLES : min(RESET_CYCLES + memory.words // 2 + 1, ready)] = restart
+        data = noise.integers(0, 1 << WORD, (cycles, word_count(width)), np.uint32)
+        if spare := -width % WORD:
+            data[:, -1] >>= np.uint32(spare)
+        ports |= {memory.port + VALID: valid, memory.port: data}
+    for segment in segments:
+        for memory in memories:
+            if segment.first < len(offers) and memory.edge in segment.loads:
+                stop = int(offers[segment.first])
+                rows = slice(stop - memory.words, stop)
+                words = memory.words_of(segment.loads[memory.edge])
+                ports[memory.port][rows] = pack_rows(words, memory.elements.widths)
+                ports[memory.port + VALID][rows] = 1
+    return ports
 
 
 def simulate_frames(
@@ -133,6 +173,7 @@ def simulate_frames(
     initiation_interval: int = 1,
     drain: int,
     taps: Sequence[TapLayout] = (),
+    memories: Sequence[Loadable] = (),
 ) -> Trace:
     """Offer the frames to a design after reset, and record what it answers and when.
 
@@ -140,7 +181,7 @@ def simulate_frames(
     that is expected, so that late and superfluous beats are seen. Raises
     :class:`FastmlError` if a valid output or a tap depends on an undefined state.
     """
-    plan = drive(design.inputs, inputs, stimulus, initiation_interval, drain)
+    plan = drive(design.inputs, inputs, stimulus, initiation_interval, drain, memories)
     seen = design.run(plan.words, plan.cycles, Undefined.PATTERN)
     trace = _read(seen, plan, outputs, taps)
     _check_defined(design, seen, plan, outputs, taps)

@@ -26,6 +26,7 @@ from xdsl.utils.hints import isa
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.dialects import directives
 from fastml.dialects.elements import Elements
+from fastml.dialects.loadable import Loadable, listed_loadables
 from fastml.runtime.clocked import RESET, ClockedDesign, simulate_frames
 from fastml.runtime.host import Host, unknown_edge
 from fastml.runtime.hw import HwSimulator
@@ -33,6 +34,7 @@ from fastml.runtime.hw_sources import READY, VALID
 from fastml.runtime.levels import PULSE, RV, Level, by_edge, host_of
 from fastml.runtime.streams import StreamedDesign, simulate_streams
 from fastml.runtime.trace import PortLayout, Stimulus, TapLayout, Trace
+from fastml.runtime.weights import segments_of
 
 if TYPE_CHECKING:
     from fastml.runtime.verilator import Pin, VerilatedDesign
@@ -86,6 +88,8 @@ class Pinout:
     latency: int
     axis: AxisTop | None = None
     """The module that is delivered instead, if the design was put into one."""
+    weights: tuple[Loadable, ...] = ()
+    """Weights that are loaded by ports of their own."""
 
     @property
     def protocol(self) -> str:
@@ -95,7 +99,10 @@ class Pinout:
     @property
     def input_widths(self) -> dict[str, int]:
         """Width of every input port but the clock."""
-        return {RESET: 1} | _widths(self.inputs) | self._ready(self.outputs)
+        words = dict[str, int]()
+        for memory in self.weights:
+            words |= {memory.port + VALID: 1, memory.port: memory.elements.total_width}
+        return {RESET: 1} | _widths(self.inputs) | self._ready(self.outputs) | words
 
     @property
     def output_widths(self) -> dict[str, int]:
@@ -154,9 +161,10 @@ def pinout_of(module: ModuleOp) -> Pinout:
             ii,
             latency,
             _axis_of(module),
+            listed_loadables(ports.data.get("weights")),
         )
         check_pinout(pinout)
-    except ValueError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise FastmlError(f"malformed port or tap: {error}", top) from error
     return pinout
 
@@ -186,6 +194,8 @@ def _axis_of(module: ModuleOp) -> AxisTop | None:
 def check_pinout(pinout: Pinout) -> None:
     """Refuse protocols that no simulation knows, with a ``ValueError``."""
     inputs = {port.port for port in pinout.inputs}
+    if pinout.weights and pinout.protocol != PULSE:
+        raise ValueError("weights are loaded into designs of protocol 'pulse' alone")
     if pinout.axis is not None:
         for own, core in zip(
             (*pinout.axis.inputs, *pinout.axis.outputs),
@@ -362,6 +372,8 @@ class ClockedLevel(Level):
         inputs = {port.edge: port.port for port in pinout.inputs}
         outputs = {port.edge: port.port for port in pinout.outputs}
 
+        segments_of(stimulus, pinout.weights, pinout.ii, pinout.latency)  # refuses what overlaps
+
         def run(given: Stimulus, _: Sequence[str]) -> Trace:
             if pinout.protocol == RV:
                 design = self.build_streamed(watch)
@@ -373,6 +385,7 @@ class ClockedLevel(Level):
                 initiation_interval=pinout.ii,
                 drain=pinout.drain,
                 taps=layouts,
+                memories=pinout.weights,
             )
 
         return by_edge(inputs, outputs, stimulus, taps, run)

@@ -30,6 +30,7 @@ from fastml.runtime.host import Host, unknown_edge
 from fastml.runtime.levels import PULSE, Level
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace, narrow
 from fastml.runtime.verilator import cache_folder
+from fastml.runtime.weights import refuse_loads
 
 LIMB = 64
 CODE = Path(__file__).with_name("csim_sources")
@@ -450,6 +451,7 @@ class CsimLevel(Level):
 
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:
         """Call the top function on every frame."""
+        refuse_loads(stimulus, "level 'csim'")
         design = self.design
         ports = {port.edge: port.elements for port in design.ports}
         for name in taps:

@@ -25,6 +25,10 @@ Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = Mapping[str, Tensor]
 
 
+LOADING = ("qflow", "affine", "hw", "rtl")
+"""Levels that weights can be loaded at."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What came out of one execution of a level."""
@@ -70,13 +74,15 @@ def execute(
     gaps: NDArray[np.int64] | None = None,
     idle: Mapping[str, NDArray[np.int64]] | None = None,
     ready: Mapping[str, NDArray[np.bool_]] | None = None,
+    loads: Mapping[int, Mapping[str, Integers]] | None = None,
     taps: Sequence[str] = (),
     quantise_input: bool = False,
 ) -> Run:
     """Execute ``level`` on real inputs by the model's names.
 
     ``gaps`` are the idle cycles before each frame, ``idle`` and ``ready`` those of single
-    beats and outputs by edge name (:class:`~fastml.runtime.trace.Stimulus`). Raises
+    beats and outputs by edge name, ``loads`` the weights that are loaded before a frame
+    (:class:`~fastml.runtime.trace.Stimulus`). Raises
     ``FastmlError`` where an input does not fit the model, a tap names no edge, or the level
     carries no host's share.
     """
@@ -90,7 +96,14 @@ def execute(
             in_file("stimulus"),
             code="FML-STIMULUS",
         )
-    stimulus = Stimulus({}, gaps, idle=idle or {}, ready=ready or {})
+    stimulus = Stimulus({}, gaps, idle=idle or {}, ready=ready or {}, loads=loads or {})
+    if stimulus.loads and level.name not in LOADING:
+        raise FastmlError(
+            f"level '{level.name}' has the model's weights",
+            in_file("stimulus"),
+            code="FML-STIMULUS",
+            hint=f"weights are loaded at {', '.join(LOADING)}",
+        )
     if isinstance(level, NetworkLevel):
         return _execute_network(level, inputs, stimulus, taps, quantise_input)
     if level.host is None:

@@ -32,6 +32,7 @@ from fastml.runtime.host import (
     slice_network,
 )
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
+from fastml.runtime.weights import refuse_loads
 
 PULSE = "pulse"
 RV = "rv"
@@ -123,6 +124,7 @@ class NetworkLevel(ModuleLevel):
         assert self.interface is not None
         if self.time is None:
             raise FastmlError("has no schedule", self.network, code="FML-NO-SCHEDULE")
+        refuse_loads(stimulus, "level 'fastml'")
         ii, latency = self.time
         host = Host(self.interface)
         names = list(dict.fromkeys([*host.output_edges, *taps]))

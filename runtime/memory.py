@@ -16,6 +16,7 @@ from xdsl.utils.hints import isa
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.elements import Elements
+from fastml.dialects.loadable import loadable_of
 from fastml.runtime.arith import Array, hold, unsigned, width_of_type, wrap
 
 
@@ -53,6 +54,11 @@ class Memory:
         table = np.stack(np.broadcast_arrays(*known))
         return table[flat, np.arange(table.shape[1])]
 
+    def fill(self, words: Array) -> None:
+        """Let the memory hold words, row-major, the same in every frame."""
+        flat = np.broadcast_to(words, (len(self.values),))
+        self.values = list(hold(flat, self.width)[:, np.newaxis])
+
     def fits(self, flat: int, values: Array) -> bool:
         """Tell if the values are in the range of the element's own type."""
         if self.elements is None:
@@ -68,14 +74,12 @@ class Memory:
 def constant_memory(op: memref.GlobalOp) -> Memory:
     """Return the contents of a constant, one value for every frame."""
     type_ = check_memref(op.type, op)
-    if op.constant is None:
+    if op.constant is None and loadable_of(op) is None:
         raise FastmlError("a global must be constant: frames share no state", op)
     if not isinstance(op.initial_value, DenseIntOrFPElementsAttr):
         raise FastmlError("has no dense initial value", op)
     memory = Memory.blank(type_, None)
-    exact = np.array(list(op.initial_value.get_values()), dtype=object)
-    flat = np.broadcast_to(exact, (len(memory.values),))
-    memory.values = list(hold(flat, memory.width)[:, np.newaxis])
+    memory.fill(np.array(list(op.initial_value.get_values()), dtype=object))
     memory.constant = True
     return memory
 

@@ -113,7 +113,7 @@ def predict(pinout: Pinout, stimulus: Stimulus, trace: Trace) -> tuple[dict[str,
         beats = {ports[edge]: values for edge, values in stimulus.beats.items()}
         layouts = [port.layout for port in pinout.inputs]
         given = replace(stimulus, beats=beats)
-        plan = drive(pinout.input_widths, layouts, given, pinout.ii, pinout.drain)
+        plan = drive(pinout.input_widths, layouts, given, pinout.ii, pinout.drain, pinout.weights)
         origin, cycles = plan.origin, plan.cycles
         for name, words in plan.words.items():
             wires.setdefault(name, Wire(pinout.input_widths[name])).say(np.arange(cycles), words)

@@ -6,7 +6,7 @@ linear, so the unit vectors prove it). Cycles are those of the schedule in the I
 with FIFOs they count from the firings of processes, which depend on the stimulus.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from fastml.dialects.qflow_processes import processes_of
 from fastml.dialects.token_flow import Times
 from fastml.dialects.token_flow import simulate as simulate_tokens
 from fastml.runtime.trace import Signal, Stimulus, Trace
+from fastml.runtime.weights import Memory, refuse_loads, segments_of
 
 EXACT_FLOAT = 1 << 53
 """Below this magnitude, a float64 matrix product of integers is exact."""
@@ -46,8 +47,17 @@ def evaluate(
     Raises :class:`FastmlError` where a beat is missing, has the wrong size or holds a value
     outside its channel's range, or where a tap is no edge of the graph.
     """
-    graph = graph_of(module)
-    values = _run(graph, beats)
+    return _evaluate(graph_of(module), beats, taps, {})
+
+
+def _evaluate(
+    graph: qflow.GraphOp,
+    beats: Mapping[str, Integers],
+    taps: Collection[str],
+    loaded: Mapping[str, Integers],
+) -> tuple[dict[str, Integers], dict[str, Integers]]:
+    """Evaluate with weights that were loaded, by the edge of their stage."""
+    values = _run(graph, beats, loaded)
     edges = _edges(graph)
     unknown = [name for name in taps if name not in edges]
     if unknown:
@@ -67,7 +77,7 @@ def simulate(module: ModuleOp, stimulus: Stimulus, taps: Collection[str] = ()) -
     if graph.ii is None or graph.latency is None:
         raise FastmlError("the graph has no schedule", graph, code="FML-NO-SCHEDULE")
     check_cycles(graph)
-    outputs, tapped = evaluate(module, dict(stimulus.beats), taps)
+    outputs, tapped = _evaluate_loaded(graph, stimulus, taps)
     if graph.is_streaming:
         times = simulate_tokens(network_of(graph), stimulus.waits, stimulus.ready, graph)
         return Trace(
@@ -85,6 +95,41 @@ def simulate(module: ModuleOp, stimulus: Stimulus, taps: Collection[str] = ()) -
         name: Signal(values, offered + cycles_of(edges[name])) for name, values in tapped.items()
     }
     return Trace(signals, seen)
+
+
+def loaded_memories(graph: qflow.GraphOp) -> list[Memory]:
+    """Return the weights that can be loaded."""
+    return [
+        Memory(stage.edge.data, *stage.loadable.bounds, stage.matrix.integers, stage.words)
+        for stage in graph.stages
+        if isinstance(stage, qflow.DenseOp) and stage.loadable is not None
+    ]
+
+
+def _evaluate_loaded(
+    graph: qflow.GraphOp, stimulus: Stimulus, taps: Collection[str]
+) -> tuple[dict[str, Integers], dict[str, Integers]]:
+    """Evaluate frames between loads of weights, one segment after the other."""
+    assert graph.ii is not None
+    assert graph.latency is not None
+    if graph.is_streaming:
+        refuse_loads(stimulus, "a network of processes")
+        return _evaluate(graph, stimulus.beats, taps, {})
+    memories = loaded_memories(graph)
+    segments = segments_of(stimulus, memories, graph.ii.data, graph.latency.data)
+    if len(segments) == 1:
+        return _evaluate(graph, stimulus.beats, taps, segments[0].loads)
+    loaded, parts = dict[str, Integers](), list[tuple[dict[str, Integers], ...]]()
+    for segment in segments:
+        loaded |= segment.loads
+        rows = slice(segment.first, segment.stop)
+        beats = {name: values[rows] for name, values in stimulus.beats.items()}
+        parts.append(_evaluate(graph, beats, taps, loaded))
+    outputs, tapped = (
+        {name: np.concatenate([part[name] for part in side]) for name in side[0]}
+        for side in zip(*parts, strict=True)
+    )
+    return outputs, tapped
 
 
 def _tapped(graph: qflow.GraphOp, times: Times, edge: str) -> Cycles:
@@ -109,7 +154,9 @@ def _edges(graph: qflow.GraphOp) -> dict[str, SSAValue]:
     return dict(graph.inputs) | made
 
 
-def _run(graph: qflow.GraphOp, beats: dict[str, Integers]) -> dict[SSAValue, Integers]:
+def _run(
+    graph: qflow.GraphOp, beats: Mapping[str, Integers], loaded: Mapping[str, Integers]
+) -> dict[SSAValue, Integers]:
     values = dict[SSAValue, Integers]()
     for name, value in graph.inputs.items():
         if name not in beats:
@@ -119,6 +166,8 @@ def _run(graph: qflow.GraphOp, beats: dict[str, Integers]) -> dict[SSAValue, Int
     _check_frames(graph, beats)
     for op in graph.body.block.ops:
         match op:
+            case qflow.DenseOp() if op.edge.data in loaded:
+                values[op.result] = _dense(op, values[op.input], loaded[op.edge.data])
             case qflow.StageOp():
                 values[op.result] = run_stage(op, [values[source] for source in op.sources])
             case qflow.FifoOp():
@@ -131,7 +180,7 @@ def _run(graph: qflow.GraphOp, beats: dict[str, Integers]) -> dict[SSAValue, Int
     return values
 
 
-def _check_frames(graph: qflow.GraphOp, beats: dict[str, Integers]) -> None:
+def _check_frames(graph: qflow.GraphOp, beats: Mapping[str, Integers]) -> None:
     """Check that all inputs have beats for the same number of whole frames."""
     sizes = {name: channel_of(value).beats.data for name, value in graph.inputs.items()}
     counts = {name: divmod(len(beats[name]), size) for name, size in sizes.items()}
@@ -167,7 +216,7 @@ def run_stage(stage: qflow.StageOp, operands: list[Integers]) -> Integers:
     """Return the beats of one stage, exactly."""
     match stage:
         case qflow.DenseOp():
-            return _dense(stage, operands[0])
+            return _dense(stage, operands[0], stage.matrix.integers)
         case qflow.CombineOp():
             return _combine(stage, operands)
         case qflow.MultiplyOp():
@@ -187,8 +236,8 @@ def _is_wide(value: SSAValue) -> bool:
     return object in (channel.lows.dtype, channel.highs.dtype)
 
 
-def _dense(stage: qflow.DenseOp, x: Integers) -> Integers:
-    matrix, bias = stage.matrix.integers, stage.bias.integers
+def _dense(stage: qflow.DenseOp, x: Integers, matrix: Integers) -> Integers:
+    bias = stage.bias.integers
     rows, columns = matrix.shape
     blocks = x.reshape(-1, rows)
     if stage.graph is None:

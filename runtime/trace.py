@@ -49,6 +49,11 @@ class Stimulus:
     """Idle cycles before each beat of an ``rv`` input, none where it is not named."""
     ready: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
     """Whether an ``rv`` output is taken in each cycle, always where it is not named."""
+    loads: Mapping[int, Mapping[str, Integers]] = field(
+        default_factory=dict[int, Mapping[str, Integers]]
+    )
+    """Weights that are loaded just before a frame: matrices of shape (inputs, outputs), by the
+    edge that their stage makes. Before frame 0, whatever is not named gets the model's own."""
 
     @property
     def frames(self) -> int:

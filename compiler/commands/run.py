@@ -39,6 +39,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         help='such as {"gaps": [0, 3, ...], "idle": {"x": [0, 1, ...]}, "ready": {"y": [1, 0]}}',
     )
     parser.add_argument(
+        "--load",
+        metavar="W.npz",
+        type=Path,
+        help="load these weights first (--weights ram): integers, inputs x outputs, by edge",
+    )
+    parser.add_argument(
         "--quantize-input",
         "--quantise-input",
         action="store_true",
@@ -104,7 +110,7 @@ def _execute(args: Namespace, design: "Design", level: str) -> "Run":
         beats = _raw_beats(read_tensors(args.input, _input_edges(design, level)))
         frames = len(next(iter(beats.values())))
         given = read_stimulus(args.stimulus, frames, protocol, predicted=predicted)
-        return execute_raw(opened, replace(given, beats=beats), taps)
+        return execute_raw(opened, replace(given, beats=beats, loads=_loads(args)), taps)
     inputs = read_tensors(args.input, design.input_names_of(level))
     frames = len(next(iter(inputs.values()))) if inputs else 0
     given = read_stimulus(args.stimulus, frames, protocol, predicted=predicted)
@@ -114,9 +120,19 @@ def _execute(args: Namespace, design: "Design", level: str) -> "Run":
         gaps=given.gaps,
         idle=given.idle,
         ready=given.ready,
+        loads=_loads(args),
         taps=taps,
         quantise_input=args.quantize_input,
     )
+
+
+def _loads(args: Namespace) -> "dict[int, dict[str, NDArray[Any]]]":
+    """Return the weights that are loaded before the first frame."""
+    if args.load is None:
+        return {}
+    from fastml.compiler.tensors import read_arrays
+
+    return {0: dict(read_arrays(args.load))}
 
 
 def _open(args: Namespace, design: "Design", level: str) -> "Level":

@@ -132,7 +132,8 @@ class Design:
         return self._modules[level]
 
     def _unknown(self, level: str) -> FastmlError:
-        hint = f"it has {', '.join(self.levels)}"
+        known = [*self.levels, *(["csim"] if self._csim is not None else [])]
+        hint = f"it has {', '.join(known)}"
         return FastmlError(
             f"there is no level '{level}'", in_file(self.name), code="FML-USAGE", hint=hint
         )

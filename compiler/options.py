@@ -298,6 +298,10 @@ OPTIONS: dict[str, Option] = {
 """Every build option by its name; without a metavar it is a flag."""
 
 
+HLS_OPTIONS = tuple(name for name in OPTIONS if name == "ap-types" or name.startswith("hls"))
+"""Options that nothing but HLS C++ follows."""
+
+
 def add_build_options(parser: ArgumentParser) -> None:
     """Add every build option to the parser of a command."""
     group = parser.add_argument_group("build options")

@@ -4,6 +4,7 @@ This table is the whole compiler in one view; everything else only runs it.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import cast
 
 from xdsl.context import Context
@@ -105,6 +106,8 @@ def _text(value: object) -> str:
     """Return an option of a pass as a pipeline has it; texts are escaped."""
     if isinstance(value, list):
         return ",".join(_text(item) for item in cast(list[object], value))
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f")  # pipelines know no exponents
     if not isinstance(value, str):
         return str(value)
     return '"' + "".join(_ESCAPES.get(letter, letter) for letter in value) + '"'

@@ -4,7 +4,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fastml.compiler.options import add_build_options, from_arguments
+from fastml.compiler.options import (
+    HLS_OPTIONS,
+    add_build_options,
+    from_arguments,
+    given_options,
+    usage_error,
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -23,6 +29,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Compile, write, and say what came out."""
     options = from_arguments(args)
+    if args.emit != "hls":
+        for name in given_options(args):
+            if name in HLS_OPTIONS:
+                raise usage_error(f"--{name}", "is for HLS C++ alone", "give --emit hls too")
     from fastml.compiler.design import from_model
     from fastml.compiler.project import REPORT, check_target, read_json, write_project
     from fastml.lowering.contracts import GAP

@@ -3,11 +3,16 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+
 from fastml.compiler import hls_reports
 from fastml.compiler.emit.hls.build import build_program, design_of, fixed_ports
 from fastml.compiler.emit.hls.flavours import CLOCK_NS, flavour_of
 from fastml.compiler.support.diagnostics import FastmlError, in_file
+from fastml.dialects import directives
 from fastml.dialects.elements import Elements
+from fastml.lowering.schedule_facts import has_loops
 from fastml.runtime.csim import CppDesign, CppPort, CppTap, CsimLevel
 from fastml.runtime.levels import PULSE, host_of
 
@@ -37,9 +42,23 @@ def emit_hls(design: "Design", name: str | None = None) -> CppDesign:
         )
     _check_uncertainty(options.hls_uncertainty, options.clock_ns or CLOCK_NS)
     module = design.module("affine")
+    _check_order(module, options.hls_interface)
     fractions = fixed_ports(host_of(module)) if options.hls_ports == "fixed" else {}
     program = build_program(module, flavour, options.hls_interface, fractions)
     return design_of(program, module)
+
+
+def _check_order(module: ModuleOp, interface: str) -> None:
+    """Refuse a stream at a port that folded layers read again and again."""
+    functions = [op for op in module.ops if isinstance(op, FuncOp)]
+    if interface == "axis" and any(has_loops(function) for function in functions):
+        if not any(directives.DATAFLOW in function.attributes for function in functions):
+            raise FastmlError(
+                "folded layers read their inputs more than once, which a stream does not allow",
+                in_file("--hls-interface"),
+                code="FML-OPTION",
+                hint="give --io stream too, or another interface",
+            )
 
 
 def _check_uncertainty(text: str, period: float) -> None:

@@ -168,6 +168,10 @@ HOSTILE = [
     (["compile", MODEL, "-o", "out", "--target", "asic"], "FML-OPTION] --target"),
     (["compile", MODEL, "-o", "out", "--hls", "maxeler"], "FML-USAGE] --hls"),
     (["compile", MODEL, "-o", "out", "--hls-part", "x; exec ls"], "FML-USAGE] --hls-part"),
+    (
+        ["compile", MODEL, "-o", "out", "--emit", "hls", "--reuse", "4", "--hls-interface", "axis"],
+        "FML-OPTION] --hls-interface: folded layers read their inputs more than once",
+    ),
     (["compile", MODEL, "-o", "out", "--hls", "catapult"], "--hls: is for HLS C++ alone"),
     (["compile", MODEL, "-o", "out", "--clock-ns", "1e-9"], "FML-TARGET"),
     (["compile", MODEL, "-o", "out", "--clock-ns", "fast"], "--clock-ns: 'fast'"),

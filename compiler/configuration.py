@@ -96,9 +96,12 @@ def _read_model(keys: Mapping[str, object], path: Path, options: dict[str, objec
                 "FML-OPTION",
             )
         if key == "ReuseFactor":
+            if "reuse" in options:
+                raise usage_error(where, "given twice")
             options["reuse"] = OPTIONS["reuse"].read(value, where)
         elif (kind := _multipliers(value, where)) != "auto":
-            options["multipliers"] = kind
+            if options.setdefault("multipliers", kind) != kind:
+                raise usage_error(where, "'multipliers' says something else")
 
 
 def _multipliers(value: object, where: str) -> str:
@@ -114,10 +117,15 @@ def _read_folding(
 ) -> None:
     """Take the reuse factor or the strategy of one layer, or of all dense ones (``*``)."""
     if key == "ReuseFactor":
-        reuse = options.setdefault("reuse-of", {})
-        assert isinstance(reuse, dict)
-        reuse[layer] = OPTIONS["reuse"].read(value, where)
-    elif _multipliers(value, where) == "dsp":
+        reuse = options.get("reuse-of", {})
+        if not isinstance(reuse, dict):
+            raise usage_error(where, "reuse factors are given in two places")
+        reuse = as_table(reuse, where)  # pyright: ignore[reportUnknownArgumentType]
+        given = OPTIONS["reuse"].read(value, where)
+        if reuse.get(layer, given) != given:
+            raise usage_error(where, f"'{layer}' is given two reuse factors")
+        options["reuse-of"] = {**reuse, layer: given}
+    elif _multipliers(value, where) != options.get("multipliers", "auto"):
         raise unavailable(where, value, "give the strategy of all layers, under Model")
 
 

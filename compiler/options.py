@@ -204,10 +204,12 @@ def _pairs(value: object, where: str, form: str) -> list[tuple[str, object]]:
 
 def _read_counts(value: object, where: str) -> object:
     """Read numbers by name."""
-    return {
-        name: _read_positive(given, f"{where} {name}")
-        for name, given in _pairs(value, where, "NAME=N")
-    }
+    counts = dict[str, int]()
+    for name, given in _pairs(value, where, "NAME=N"):
+        count = _read_positive(given, f"{where} {name}")
+        if counts.setdefault(name, count) != count:
+            raise usage_error(where, f"'{name}' is given two numbers, {counts[name]} and {count}")
+    return counts
 
 
 def _read_input_types(value: object, where: str) -> object:

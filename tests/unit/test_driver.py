@@ -163,6 +163,10 @@ HOSTILE = [
     (["compile", MODEL, "-o", "out", "--io", "serial"], "FML-USAGE] --io"),
     (["compile", MODEL, "-o", "out", "--reuse", "0"], "--reuse: '0' is not within 1.."),
     (["compile", MODEL, "-o", "out", "--reuse-of", "fc"], "--reuse-of: 'fc' is not NAME=N"),
+    (
+        ["compile", MODEL, "-o", "out", "--reuse-of", "fc=2", "--reuse-of", "fc=4"],
+        "--reuse-of: 'fc' is given two numbers, 2 and 4",
+    ),
     (["compile", MODEL, "-o", "out", "--reuse", "4", "--ii", "4"], "nothing to choose"),
     (["compile", MODEL, "-o", "out", "--input-beats", "4"], "for streams alone"),
     (["compile", MODEL, "-o", "out", "--target", "asic"], "FML-OPTION] --target"),
@@ -277,7 +281,7 @@ def test_configurations_of_hls4ml_are_understood_where_the_notion_exists(tmp_pat
             "Model": {"ReuseFactor": 8, "Strategy": "Resource"},
             "LayerName": {
                 "x": {"Precision": "ap_fixed<16,6>"},
-                "fc1": {"Strategy": "latency", "ReuseFactor": 16},
+                "fc1": {"Strategy": "resource", "ReuseFactor": 16},
             },
             "LayerType": {"Dense": {"ReuseFactor": 4}},
         },
@@ -304,6 +308,21 @@ def test_configurations_of_hls4ml_are_understood_where_the_notion_exists(tmp_pat
         ({"Model": {"BramFactor": 4}}, "Model.BramFactor: unknown key"),
         ({"Model": {"Strategy": "Compressed"}}, "'Compressed' is no strategy"),
         ({"LayerName": {"fc": {"Strategy": "Resource"}}}, "'Resource' is not available yet"),
+        (
+            {"Model": {"Strategy": "Resource"}, "LayerName": {"fc": {"Strategy": "Latency"}}},
+            "'Latency' is not available yet",
+        ),
+        ({"multipliers": "logic", "Model": {"Strategy": "Resource"}}, "says something else"),
+        ({"reuse": 4, "Model": {"ReuseFactor": 8}}, "Model.ReuseFactor: given twice"),
+        (
+            {"LayerType": {"Dense": {"ReuseFactor": 4}, "Gemm": {"ReuseFactor": 8}}},
+            "'*' is given two reuse factors",
+        ),
+        (
+            {"reuse-of": {"fc": 4}, "LayerName": {"fc": {"ReuseFactor": 8}}},
+            "'fc' is given two reuse factors",
+        ),
+        ({"reuse-of": ["fc=4"], "LayerName": {"fc": {"ReuseFactor": 8}}}, "in two places"),
         ({"LayerName": {"fc": {"Trace": True}}}, "LayerName.fc.Trace: unknown key"),
         ({"LayerName": {"fc": {"Precision": {"weight": "int8"}}}}, "FML-OPTION"),
         ({"LayerType": {"Dense": {"Precision": "int8"}}}, "FML-OPTION"),

@@ -15,12 +15,24 @@ if TYPE_CHECKING:
     from fastml.compiler.design import Design
 
 FRAMES = 64
+"""Frames of a testbench, unless they are long."""
+FEWEST = 4
+STIMULUS_BITS = 1 << 26
+"""Bits of the stimulus from which on it has fewer frames: ports of protocol ``pulse`` are
+driven cycle by cycle, idle ones too."""
+
+
+def frame_count(cycles: int, width: int) -> int:
+    """Return the frames for a design that takes one of ``width`` bits every ``cycles``."""
+    return max(FEWEST, min(FRAMES, STIMULUS_BITS // max(cycles * width, 1)))
 
 
 def testbench_of(design: "Design") -> dict[str, str]:
     """Return the files of a testbench with gaps, stalls where there may be, and a restart."""
     pinout = design.rtl.pinout
-    beats = hurting_vectors(design.graph, FRAMES, seed=0)
+    width = sum(pinout.input_widths.values())
+    frames = FRAMES if pinout.protocol == RV else frame_count(pinout.ii, width)
+    beats = hurting_vectors(design.graph, frames, seed=0)
     *_, stimulus = stimuli_of(design.graph, beats, seed=0).values()
     predicted = design.level("qflow").simulate(stimulus, [])
     entries, exits = (

@@ -16,6 +16,7 @@ from fastml.compiler.project import (
     write_project,
 )
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.compiler.testbenches import frame_count
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "pulses.onnx"
 
@@ -124,6 +125,12 @@ def test_a_project_lowers_nothing(project: Path):
 def test_the_same_design_gives_the_same_bytes(design: Design):
     again = fastml.compile(EXAMPLE)
     assert render_project(design, "sv") == render_project(again, "sv")
+
+
+def test_testbenches_of_long_frames_have_fewer():
+    assert frame_count(1, 128) == frame_count(784, 128) == 64
+    assert 4 < frame_count(784, 6272) < 64
+    assert frame_count(12544, 6272) == 4
 
 
 def test_nothing_names_the_machine(built: Path):

@@ -22,9 +22,9 @@ LONGEST = 1 << 20
 
 
 _WANTED = {
-    "idle": "numbers of cycles, one a beat",
+    "idle": f"numbers of cycles, one a beat, none above {LONGEST}",
     "ready": "0 or 1, one a cycle",
-    "stalls": "cycles",
+    "stalls": f"cycles, none above {LONGEST}",
 }
 
 
@@ -48,7 +48,8 @@ def read_stimulus(
             raise _odd(path, "ports of protocol 'pulse' cannot be stalled", hint)
     gaps = _numbers(table.get("gaps", [0] * frames), LONGEST)
     if gaps is None or len(gaps) != frames:
-        raise _odd(path, f"'gaps' must be {frames} numbers of cycles, one before each frame")
+        wanted = f"{frames} numbers of cycles, one before each frame, none above {LONGEST}"
+        raise _odd(path, f"'gaps' must be {wanted}")
     idle = _by_edge(path, table, "idle", LONGEST)
     ready = {
         edge: bits.astype(np.bool_) for edge, bits in _by_edge(path, table, "ready", 1).items()

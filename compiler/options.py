@@ -81,6 +81,8 @@ class Option:
 
 MAX_CYCLES = 1 << 30
 """Largest number of cycles, beats or places that an option may ask for."""
+MAX_REUSE = 1 << 20
+"""Largest reuse factor: testbenches have a line for each cycle of a frame."""
 
 
 def usage_error(
@@ -380,6 +382,15 @@ def _check_together(options: BuildOptions) -> None:
             raise usage_error("weights", "'ram' is for folded layers", "give --reuse too")
         if options.io != "parallel":
             raise unavailable("weights", "ram --io stream", "use --io parallel")
+    folds = any(reuse > 1 for reuse in (options.reuse or 1, *options.reuse_of.values()))
+    if options.multipliers == "dsp" and not folds and not asked:
+        raise usage_error(
+            "multipliers",
+            "without a reuse factor layers are adder graphs, which have no multipliers",
+            "give --reuse, or a contract such as --max-dsp",
+        )
+    if max(options.reuse or 1, *options.reuse_of.values(), 1) > MAX_REUSE:
+        raise usage_error("reuse", f"a reuse factor is {MAX_REUSE} at most")
     if options.io == "parallel":
         streams = {"input-beats": options.input_beats > 1, "output-beats": options.output_beats > 1}
         streams["fifo-depth"] = bool(options.fifo_depth)

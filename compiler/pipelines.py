@@ -66,7 +66,7 @@ def _arguments(name: str, options: BuildOptions) -> str | None:
     match name:
         case "fastml-to-qflow" if options.weights != "rom":
             values = {"weights": options.weights}
-        case "qflow-choose" if bound or (options.multipliers == "dsp" and not _folds(options)):
+        case "qflow-choose" if bound:
             latency = options.latency_cycles
             values = {**contract, "latency": latency, "multipliers": options.multipliers}
             values["clock-ns"] = options.clock_ns

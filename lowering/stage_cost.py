@@ -38,6 +38,7 @@ def stage_luts(stage: qflow.StageOp) -> float:
         case qflow.CombineOp():
             digits = np.count_nonzero(compact(stage.coefficients.integers), axis=0)
             terms = digits.sum(axis=0) + (stage.bias.integers != 0)
-            return float(ADD * (narrow * np.maximum(terms - 1, 0)).sum())
+            width = (narrow + wide) / 2
+            return SHARED * float(ADD * (width * np.maximum(terms - 1, 0)).sum())
         case _:
             return 0.0

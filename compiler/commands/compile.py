@@ -29,6 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Compile, write, and say what came out."""
     options = from_arguments(args)
+    if args.emit == "hls" and options.axi_stream:
+        raise usage_error("--axi-stream", "is for SystemVerilog", "give --hls-interface axis")
     if args.emit != "hls":
         for name in given_options(args):
             if name in HLS_OPTIONS:

@@ -176,6 +176,12 @@ HOSTILE = [
         ["compile", MODEL, "-o", "out", "--emit", "hls", "--reuse", "4", "--hls-interface", "axis"],
         "FML-OPTION] --hls-interface: folded layers read their inputs more than once",
     ),
+    (["compile", MODEL, "-o", "out", "--multipliers", "dsp"], "have no multipliers"),
+    (["compile", MODEL, "-o", "out", "--reuse", "1048577"], "1048576 at most"),
+    (
+        ["compile", MODEL, "-o", "out", "--emit", "hls", "--io", "stream", "--axi-stream"],
+        "--axi-stream: is for SystemVerilog",
+    ),
     (["compile", MODEL, "-o", "out", "--hls", "catapult"], "--hls: is for HLS C++ alone"),
     (["compile", MODEL, "-o", "out", "--clock-ns", "1e-9"], "FML-TARGET"),
     (["compile", MODEL, "-o", "out", "--clock-ns", "fast"], "--clock-ns: 'fast'"),

@@ -196,17 +196,23 @@ def _read(
 ) -> Trace:
     answers: dict[str, Signal] = {}
     for port in outputs:
-        beats = _beats(seen, port, plan)
-        if sum(port.widths):
-            values = unpack_rows(seen[port.name][beats], port.widths, port.signed)
-        else:
-            values = np.zeros((len(beats), len(port.widths)), np.int64)
-        answers[port.name] = Signal(values, (beats - plan.origin)[:, np.newaxis])
+        answers[port.name] = signal_of(seen, port, _beats(seen, port, plan), plan.origin)
     edges: dict[str, Signal] = {}
     for tap in taps:
         cycles = _tap_cycles(tap, plan)
         edges[tap.name] = Signal(tap_values(seen, tap, cycles), cycles - plan.origin)
     return Trace(answers, edges)
+
+
+def signal_of(
+    seen: Mapping[str, Words], port: PortLayout, beats: NDArray[np.int64], origin: int
+) -> Signal:
+    """Return what was on a port in the cycles ``beats``; a trace counts from ``origin``."""
+    if sum(port.widths):
+        values = unpack_rows(seen[port.name][beats], port.widths, port.signed)
+    else:
+        values = np.zeros((len(beats), len(port.widths)), np.int64)
+    return Signal(values, (beats - origin)[:, np.newaxis])
 
 
 def _beats(seen: Mapping[str, Words], port: PortLayout, plan: Drive) -> NDArray[np.int64]:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastml.compiler.support.diagnostics import FastmlError, in_file
-from fastml.runtime.bits import WORD, Words, pack_rows, unpack_rows, word_count
-from fastml.runtime.clocked import RESET, RESET_CYCLES, tap_values
+from fastml.runtime.bits import WORD, Words, pack_rows, word_count
+from fastml.runtime.clocked import RESET, RESET_CYCLES, signal_of, tap_values
 from fastml.runtime.hw import Undefined
 from fastml.runtime.hw_sources import READY, VALID, Source
 from fastml.runtime.trace import PortLayout, Signal, Stimulus, TapLayout, Trace
@@ -258,11 +258,7 @@ def _read(
     answers: dict[str, Signal] = {}
     for port in outputs:
         beats = _moves(seen, port.name, plan)
-        if sum(port.widths):
-            values = unpack_rows(seen[port.name][beats], port.widths, port.signed)
-        else:
-            values = np.zeros((len(beats), len(port.widths)), np.int64)
-        answers[port.name] = Signal(values, (beats - plan.origin)[:, np.newaxis])
+        answers[port.name] = signal_of(seen, port, beats, plan.origin)
     edges: dict[str, Signal] = {}
     for tap in taps:
         cycles = _tap_cycles(seen, plan, tap)

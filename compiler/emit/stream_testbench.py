@@ -8,7 +8,14 @@ cycles it is taken. What carries no beat carries noise.
 
 from collections.abc import Sequence
 
-from fastml.compiler.emit.testbench import CYCLE_BITS, expected_rows, hex_lines, number, span
+from fastml.compiler.emit.testbench import (
+    CYCLE_BITS,
+    bench,
+    expected_rows,
+    hex_lines,
+    number,
+    span,
+)
 from fastml.runtime.bits import word_count
 from fastml.runtime.clocked import RESET, RESET_CYCLES
 from fastml.runtime.hw_sources import READY, VALID, Source
@@ -85,39 +92,19 @@ class _Bench:
             self.source(index, port, plan.sources[port.name])
         for index, port in enumerate(outputs):
             self.sink(index, port)
-        return "\n".join(
-            [
-                "`timescale 1ns / 1ps",
-                f"module {self.name};",
-                f"  localparam int Cycles = {self.cycles};",
-                f"  localparam int Ready = {plan.ready};",
-                f"  localparam int Origin = {plan.origin};",
-                "  logic clk = 1'b0;",
-                "  int cycle = 0;",
-                "  int errors = 0;",
-                f"  wire reset = cycle < {RESET_CYCLES} || cycle == Ready - 1;",
-                *self.declared,
-                f"  {self.top} dut (",
-                ",\n".join(self.connections),
-                "  );",
-                "  initial begin",
-                *self.loads,
-                "  end",
-                "  always #1 clk = ~clk;",
-                "  always @(posedge clk) begin",
-                *self.clocked,
-                "    if (cycle == Cycles - 1) begin",
-                *self.counts,
-                '      if (errors != 0) $fatal(1, "FAIL: %0d errors", errors);',
-                '      $display("PASS");',
-                "      $finish;",
-                "    end",
-                "    cycle <= cycle + 1;",
-                "  end",
-                "endmodule",
-                "",
-            ]
-        )
+        declared = [
+            "`timescale 1ns / 1ps",
+            f"module {self.name};",
+            f"  localparam int Cycles = {self.cycles};",
+            f"  localparam int Ready = {plan.ready};",
+            f"  localparam int Origin = {plan.origin};",
+            "  logic clk = 1'b0;",
+            "  int cycle = 0;",
+            "  int errors = 0;",
+            f"  wire reset = cycle < {RESET_CYCLES} || cycle == Ready - 1;",
+            *self.declared,
+        ]
+        return bench(declared, self.top, self.connections, self.loads, self.clocked, self.counts)
 
     def source(self, index: int, port: PortLayout, source: Source) -> None:
         """Present beats until they are accepted."""

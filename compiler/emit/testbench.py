@@ -125,18 +125,30 @@ def _module(
             "        errors = errors + 1;",
             "      end",
         ]
+    return bench(lines, top, ports, loads, checks, counts)
+
+
+def bench(
+    declared: Sequence[str],
+    top: str,
+    connections: Sequence[str],
+    loads: Sequence[str],
+    clocked: Sequence[str],
+    counts: Sequence[str],
+) -> str:
+    """Return a testbench: what it declares, the design, what it does each cycle and at the end."""
     return "\n".join(
         [
-            *lines,
+            *declared,
             f"  {top} dut (",
-            ",\n".join(ports),
+            ",\n".join(connections),
             "  );",
             "  initial begin",
             *loads,
             "  end",
             "  always #1 clk = ~clk;",
             "  always @(posedge clk) begin",
-            *checks,
+            *clocked,
             "    if (cycle == Cycles - 1) begin",
             *counts,
             '      if (errors != 0) $fatal(1, "FAIL: %0d errors", errors);',

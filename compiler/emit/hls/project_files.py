@@ -82,8 +82,8 @@ def project_files(
 
 
 _SCRIPTS: Mapping[str, Mapping[str, str]] = {
-    "vitis": {SCRIPT: "vitis.tcl", "vivado_synth.tcl": "vivado_synth.tcl"},
-    "vivado": {SCRIPT: "vivado.tcl", "vivado_synth.tcl": "vivado_synth.tcl"},
+    "vitis": {SCRIPT: "xilinx.tcl", "vivado_synth.tcl": "vivado_synth.tcl"},
+    "vivado": {SCRIPT: "xilinx.tcl", "vivado_synth.tcl": "vivado_synth.tcl"},
     "catapult": {SCRIPT: "catapult.tcl"},
     "oneapi": {"CMakeLists.txt": "CMakeLists.txt"},
 }
@@ -126,6 +126,7 @@ def _words(printed: CppDesign, flavour: Flavour, settings: Settings) -> dict[str
         "DATA": DATA,
         "TOOL": flavour.tool,
         "RUN": _HOW[flavour.name],
+        "FLOW": " -flow_target vivado" if flavour.name == "vitis" else "",
         "PART": settings.part,
         "CLOCK": f"{settings.clock_ns:g}",
         "UNCERTAINTY": settings.uncertainty,

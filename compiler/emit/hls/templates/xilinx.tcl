@@ -32,9 +32,9 @@ foreach source {@SOURCES@} {
 add_files -tb @TESTBENCH@ -cflags "-std=@STANDARD@"
 add_files -tb @DATA@
 if {$opt(reset)} {
-    open_solution -reset -flow_target vivado solution1
+    open_solution -reset@FLOW@ solution1
 } else {
-    open_solution -flow_target vivado solution1
+    open_solution@FLOW@ solution1
 }
 set_part $opt(part)
 create_clock -period $opt(clock) -name default

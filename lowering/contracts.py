@@ -77,16 +77,17 @@ class Selection:
 
 def choose(problem: Problem, limits: Limits) -> Selection | None:
     """Return the best selection within ``limits``; None if there is none."""
+    gap = 0.0
     if limits.ii is None:
         program = _Program(problem, limits)
         if not program.minimise({"ii": 1.0}):
             return None
-        limits = replace(limits, ii=program.total().ii)
+        gap, limits = program.gap, replace(limits, ii=program.total().ii)
     program = _Program(problem, limits)
     weights = {"lut": 1.0, "dsp": LUT_PER_DSP, "bram": LUT_PER_BRAM, "latency": BALANCE}
     if not program.minimise(weights):
         return None
-    return Selection(program.picks(), program.total(), program.gap)
+    return Selection(program.picks(), program.total(), max(gap, program.gap))
 
 
 def least(problem: Problem, limits: Limits, what: str) -> int | None:

@@ -12,11 +12,12 @@ from xdsl.passes import ModulePass
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
 from fastml.dialects.qflow import ParallelAttr
+from fastml.dialects.qflow_folded import Products
 from fastml.lowering.contracts import Choice, Limits, Problem, Selection, choose, least
 from fastml.lowering.delay import TARGETS
 from fastml.lowering.folding import Layer, ceil_div
 from fastml.lowering.folding_cost import adder_graph_luts, choose_plan, digit_count
-from fastml.lowering.qflow_fold import MULTIPLIERS, fold_stage
+from fastml.lowering.qflow_fold import fold_stage, products_of
 from fastml.lowering.stage_cost import stage_luts
 
 PIPELINE = 6
@@ -59,24 +60,18 @@ class QflowChoose(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Choose for every graph."""
-        if self.multipliers not in MULTIPLIERS:
-            raise FastmlError(
-                f"unknown multipliers '{self.multipliers}'",
-                op,
-                code="FML-OPTION",
-                hint=f"one of {', '.join(MULTIPLIERS)}",
-            )
+        products = products_of(self.multipliers, op)
         limits = Limits(self.ii, self.latency, self.max_dsp, self.max_bram, self.max_lut)
         for graph in op.walk():
             if isinstance(graph, qflow.GraphOp):
-                _Chooser(graph, limits, self.multipliers, self.clock_ns).run()
+                _Chooser(graph, limits, products, self.clock_ns).run()
 
 
 @dataclass
 class _Chooser:
     graph: qflow.GraphOp
     limits: Limits
-    multipliers: str
+    products: Products | None
     clock_ns: float
     problem: Problem = field(default_factory=Problem)
     reuses: list[Sequence[int]] = field(default_factory=list[Sequence[int]])
@@ -97,7 +92,6 @@ class _Chooser:
 
     def _set(self, selection: Selection) -> None:
         self.graph.gap = FloatAttr(selection.gap, f64)
-        products = MULTIPLIERS[self.multipliers]
         pairs = zip(self.graph.stages, selection.picks, self.reuses, strict=True)
         for stage, pick, reuses in pairs:
             if not isinstance(stage, qflow.DenseOp):
@@ -105,7 +99,7 @@ class _Chooser:
             if reuses[pick] == 1:
                 stage.architecture = ParallelAttr()
             else:
-                fold_stage(stage, reuses[pick], products)
+                fold_stage(stage, reuses[pick], self.products)
 
     def _add(self, stage: qflow.StageOp, before: Iterable[int]) -> int:
         """Add a stage with all ways to build it."""
@@ -114,21 +108,20 @@ class _Chooser:
             return self.problem.add([Choice(lut=math.ceil(stage_luts(stage)))], before)
         layer = Layer.of(stage)
         reuses, choices = list[int](), list[Choice]()
-        if self.multipliers != "dsp":
+        unrolled = self.products is not Products.MULTIPLIER  # into adders alone
+        if unrolled:
             reuses.append(1)
             choices.append(self._parallel(stage))
         present = int(np.count_nonzero(layer.matrix)) * layer.positions
         tried = {r for n in (layer.products, present) for r in candidates(n, self.limits.ii)}
+        if not unrolled and not tried:
+            tried = {2}  # the least that folds; a limit that excludes it is then named
         for reuse in sorted(tried):
-            _, cost = choose_plan(layer, reuse, MULTIPLIERS[self.multipliers])
-            dsp = cost.dsp
-            if self.multipliers == "dsp":
-                dsp = max(dsp, cost.multipliers)
+            _, cost = choose_plan(layer, reuse, self.products)
+            dsp = cost.dsp if unrolled else max(cost.dsp, cost.multipliers)
             latency = reuse + PIPELINE + math.ceil(math.log2(max(layer.matrix.shape[0], 2)) / 4)
             reuses.append(reuse)
             choices.append(Choice(reuse, latency, dsp, cost.bram, math.ceil(cost.lut)))
-        if not choices:
-            reuses, choices = [2], [Choice(ii=2)]  # no limit that excludes it is kept anyway
         self.reuses.append(reuses)
         return self.problem.add(choices, before)
 

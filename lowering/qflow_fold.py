@@ -17,7 +17,7 @@ from fastml.lowering.folding import Layer
 from fastml.lowering.folding_body import WORD
 from fastml.lowering.folding_cost import choose_plan
 
-MULTIPLIERS = {"auto": None, "dsp": Products.MULTIPLIER, "logic": Products.SHIFT_ADD}
+_MULTIPLIERS = {"auto": None, "dsp": Products.MULTIPLIER, "logic": Products.SHIFT_ADD}
 """What multiplies, by what an option says."""
 
 
@@ -41,18 +41,12 @@ class QflowFold(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Decide for every dense stage."""
-        if self.multipliers not in MULTIPLIERS:
-            raise FastmlError(
-                f"unknown multipliers '{self.multipliers}'",
-                op,
-                code="FML-OPTION",
-                hint=f"one of {', '.join(MULTIPLIERS)}",
-            )
+        products = products_of(self.multipliers, op)
         stages = [stage for stage in op.walk() if isinstance(stage, qflow.DenseOp)]
         graphs = [graph for graph in op.walk() if isinstance(graph, qflow.GraphOp)]
         given = self._given(graphs[0] if graphs else op, stages)
         for stage in stages:
-            self._decide(stage, given.get(stage))
+            self._decide(stage, given.get(stage), products)
 
     def _given(self, op: Operation, stages: Sequence[qflow.DenseOp]) -> Mapping[qflow.DenseOp, int]:
         """Read the reuse factors of single stages: of the edge, else of the node, else of all."""
@@ -87,7 +81,7 @@ class QflowFold(ModulePass):
                 code="FML-OPTION",
                 hint="give a reuse factor of 2 or more",
             )
-        if MULTIPLIERS[self.multipliers] is Products.SHIFT_ADD:
+        if self.multipliers == "logic":
             raise FastmlError(
                 f"the weights of '{edge}' are to be loaded: only multipliers can do that",
                 stage,
@@ -95,7 +89,7 @@ class QflowFold(ModulePass):
                 hint="leave out '--multipliers logic'",
             )
 
-    def _decide(self, stage: qflow.DenseOp, given: int | None) -> None:
+    def _decide(self, stage: qflow.DenseOp, given: int | None, products: Products | None) -> None:
         own = stage.architecture
         if given is None and isinstance(own, FoldedAttr) and own.planned:
             return
@@ -108,7 +102,7 @@ class QflowFold(ModulePass):
         if reuse == 1 or not len(stage.channel):
             stage.architecture = ParallelAttr()
             return
-        fold_stage(stage, reuse, MULTIPLIERS[self.multipliers])
+        fold_stage(stage, reuse, products)
 
 
 def _names(stage: qflow.DenseOp) -> list[str]:
@@ -117,6 +111,18 @@ def _names(stage: qflow.DenseOp) -> list[str]:
     if isinstance(location, NameLoc):
         node = [location.desc.data]
     return [stage.edge.data, *node, "*"]
+
+
+def products_of(multipliers: str, at: Operation) -> Products | None:
+    """Return what an option lets multiply, ``None`` for whatever is cheaper; refuse others."""
+    if multipliers not in _MULTIPLIERS:
+        raise FastmlError(
+            f"unknown multipliers '{multipliers}'",
+            at,
+            code="FML-OPTION",
+            hint=f"one of {', '.join(_MULTIPLIERS)}",
+        )
+    return _MULTIPLIERS[multipliers]
 
 
 def fold_stage(stage: qflow.DenseOp, reuse: int, products: Products | None = None) -> None:

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
 
 import fastml
 from fastml.compiler.contract import check_area, check_time
 from fastml.compiler.driver import main
 from fastml.compiler.options import BuildOptions
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.dialects.qflow import DenseOp, FoldedAttr
+from fastml.dialects.qflow import ChannelType, DenseOp, FoldedAttr, GraphOp, YieldOp
 from fastml.dialects.qflow_folded import Products
-from fastml.lowering.qflow_choose import candidates
+from fastml.lowering.qflow_choose import QflowChoose, candidates
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PULSES = EXAMPLES / "pulses.onnx"  # 16 x 24 and 24 x 3: 384 and 72 products
@@ -80,6 +83,21 @@ def test_a_latency_that_only_unfolded_stages_keep():
     limits = {"multipliers": "dsp", "ii": 400, "latency_cycles": 3}
     with pytest.raises(FastmlError, match=r"cycles of latency <= 3.*at least"):
         fastml.compile(PULSES, **limits).module("qflow")
+
+
+def test_a_single_product_has_a_price_too():
+    channel = ChannelType.of((1,), np.array([-8]), np.array([7]))
+    graph = GraphOp("one", {"x": channel}, ["y"])
+    weight, bias = np.array([[5]]), np.array([0])
+    stage = DenseOp("y", graph.body.block.args[0], weight, bias, (1,))
+    graph.body.block.add_ops([stage, YieldOp([stage.result])])
+    module = ModuleOp([graph])
+    with pytest.raises(FastmlError, match="at least 1 hardware multipliers"):
+        QflowChoose(max_dsp=0, multipliers="dsp").apply(Context(), module)
+    with pytest.raises(FastmlError, match="at least 2 cycles between two frames"):
+        QflowChoose(ii=1, multipliers="dsp").apply(Context(), module)
+    QflowChoose(max_dsp=1, multipliers="dsp").apply(Context(), module)
+    assert isinstance(stage.architecture, FoldedAttr)
 
 
 def test_reuse_factors_that_are_tried_are_within_bounds():

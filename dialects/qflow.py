@@ -46,6 +46,7 @@ from fastml.dialects.channel import (
     stage_channel,
 )
 from fastml.dialects.loadable import LoadableAttr
+from fastml.dialects.qflow_extrema import Extremum, ExtremumAttr, MaximumOp, joined_ranges
 from fastml.dialects.qflow_functions import (
     ElementStageOp,
     LookupOp,
@@ -68,10 +69,13 @@ __all__ = [
     "DenseOp",
     "DeserialiseOp",
     "ElementStageOp",
+    "Extremum",
+    "ExtremumAttr",
     "FifoOp",
     "FoldedAttr",
     "GraphOp",
     "LookupOp",
+    "MaximumOp",
     "MultiplyOp",
     "ParallelAttr",
     "Protocol",
@@ -94,12 +98,16 @@ __all__ = [
 
 @irdl_op_definition
 class RearrangeOp(StageOp):
-    """Wiring: result element ``k`` is element ``index[k]`` of the operands, end to end."""
+    """Wiring: result element ``k`` is element ``index[k]`` of the operands, end to end.
+
+    Past the operands' elements come the constants of ``fill``: what pads an image is one.
+    """
 
     name = "qflow.rearrange"
 
     inputs = var_operand_def(ChannelType)
     index = prop_def(ArrayAttr)
+    fill = opt_prop_def(ArrayAttr)
 
     assembly_format = "$edge `(` $inputs `)` attr-dict `:` functional-type($inputs, $result)"
 
@@ -109,11 +117,15 @@ class RearrangeOp(StageOp):
         inputs: Sequence[SSAValue],
         index: NDArray[np.int64],
         shape: Sequence[int],
+        fill: Integers | None = None,
     ):
-        lows, highs = _joined_ranges(inputs)
+        parameters = {"index": ArrayAttr.get(index)}
+        if fill is not None and len(fill):
+            parameters["fill"] = ArrayAttr.get(fill)
+        lows, highs = joined_ranges(inputs, fill)
         super().__init__(
             operands=[inputs],
-            properties=properties_of(edge, {"index": ArrayAttr.get(index)}),
+            properties=properties_of(edge, parameters),
             result_types=[stage_channel(inputs, shape, lows[index], highs[index])],
         )
 
@@ -122,27 +134,28 @@ class RearrangeOp(StageOp):
         """The operand channels."""
         return list(self.inputs)
 
+    @property
+    def constants(self) -> Integers:
+        """The constants that follow the operands' elements."""
+        return np.zeros(0, np.int64) if self.fill is None else self.fill.integers
+
     def exact_ranges(self) -> tuple[Integers, Integers]:
         """Return the ranges of the chosen elements."""
-        lows, highs = _joined_ranges(self.inputs)
+        lows, highs = joined_ranges(self.inputs, self.constants)
         index = self.index.integers
         return integer_array(lows[index]), integer_array(highs[index])
 
     def verify_parameters(self) -> None:
-        """Check the index map."""
+        """Check the index map and the constants."""
         require(len(self.inputs) >= 1, "needs an operand")
-        count = sum(len(channel_of(x)) for x in self.inputs)
+        if self.fill is not None:
+            row = self.fill.array.ndim == 1 and self.fill.data.dtype != "f32"
+            require(row, "fill must be a row of integers")
+        count = sum(len(channel_of(x)) for x in self.inputs) + len(self.constants)
         index = self.index.array
         require(index.ndim == 1 and index.dtype == np.int64, "index must be integers")
         inside = np.all((index >= 0) & (index < count))
         require(inside, f"index must be within 0..{count - 1}")
-
-
-def _joined_ranges(inputs: Sequence[SSAValue]) -> tuple[Integers, Integers]:
-    channels = [channel_of(x) for x in inputs]
-    lows = np.concatenate([c.lows.astype(object) for c in channels])
-    highs = np.concatenate([c.highs.astype(object) for c in channels])
-    return lows, highs
 
 
 @irdl_op_definition
@@ -259,6 +272,7 @@ Qflow = Dialect(
         FifoOp,
         GraphOp,
         LookupOp,
+        MaximumOp,
         MultiplyOp,
         RearrangeOp,
         RescaleOp,
@@ -266,5 +280,14 @@ Qflow = Dialect(
         ThresholdOp,
         YieldOp,
     ],
-    [AdderGraphAttr, ChannelType, FoldedAttr, LoadableAttr, ParallelAttr, RangesAttr, RoundingAttr],
+    [
+        AdderGraphAttr,
+        ChannelType,
+        ExtremumAttr,
+        FoldedAttr,
+        LoadableAttr,
+        ParallelAttr,
+        RangesAttr,
+        RoundingAttr,
+    ],
 )

@@ -224,11 +224,21 @@ def run_stage(stage: qflow.StageOp, operands: list[Integers]) -> Integers:
             wide = _is_wide(stage.result) or object in (left.dtype, right.dtype)
             return left.astype(object) * right if wide else left * right
         case qflow.RearrangeOp():
-            return np.concatenate(operands, axis=1)[:, stage.index.integers]
+            return _rearrange(stage, operands)
+        case qflow.MaximumOp():
+            return stage.evaluate(np.concatenate(operands, axis=1))
         case qflow.ElementStageOp():
             return stage.evaluate(operands[0])
         case _:
             raise FastmlError("this stage has no interpretation", stage)
+
+
+def _rearrange(stage: qflow.RearrangeOp, operands: list[Integers]) -> Integers:
+    beat = np.concatenate(operands, axis=1)
+    if stage.fill is not None:
+        fill = np.broadcast_to(stage.constants, (len(beat), len(stage.constants)))
+        beat = np.concatenate([beat, fill], axis=1)
+    return beat[:, stage.index.integers]
 
 
 def _is_wide(value: SSAValue) -> bool:

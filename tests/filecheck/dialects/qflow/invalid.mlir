@@ -588,3 +588,67 @@ qflow.graph @circle ["x"] -> ["y"] {
   %y = qflow.fifo "y"(%j) depth 1 : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<rv, 1, "0..1">
   qflow.yield %y : !qflow.channel<rv, 1, "0..1">
 }
+
+// -----
+
+// CHECK: fill must be a row of integers
+qflow.graph @real_fill ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 1 : 0">, fill = #fastml.array<"f32 1 : 0.0">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: index must be within 0..2
+qflow.graph @past_fill ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 1 : 3">, fill = #fastml.array<"i64 1 : 7">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "7..7">
+  qflow.yield %y : !qflow.channel<pulse, 1, "7..7">
+}
+
+// -----
+
+// CHECK: element 1 of the result ranges over 7..7, its type says 0..1
+qflow.graph @fill_range ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.rearrange "y"(%x) {index = #fastml.array<"i64 2 : 0 2">, fill = #fastml.array<"i64 1 : 7">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 2, "2 x 0..1">
+  qflow.yield %y : !qflow.channel<pulse, 2, "2 x 0..1">
+}
+
+// -----
+
+// CHECK: index must be rows of integers
+qflow.graph @no_rows ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.maximum "y"(%x) max {index = #fastml.array<"i64 2 : 0 1">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 2, "2 x 0..1">
+  qflow.yield %y : !qflow.channel<pulse, 2, "2 x 0..1">
+}
+
+// -----
+
+// CHECK: index must be within 0..1
+qflow.graph @far_contender ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.maximum "y"(%x) max {index = #fastml.array<"i64 1x2 : 0 2">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: element 0 of the result ranges over 0..7, its type says 0..9
+qflow.graph @least ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "0..9, 3..7">):
+  %y = qflow.maximum "y"(%x) min {index = #fastml.array<"i64 1x2 : 0 1">} : (!qflow.channel<pulse, 2, "0..9, 3..7">) -> !qflow.channel<pulse, 1, "0..9">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..9">
+}
+
+// -----
+
+// An element that is named twice needs no comparator.
+// CHECK: node cycles must be one for each of 1 comparators
+qflow.graph @comparators ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 2, "2 x 0..1">):
+  %y = qflow.maximum "y"(%x) max {index = #fastml.array<"i64 1x3 : 0 1 0">, node_cycles = #fastml.array<"i64 2 : 0 0">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}

@@ -20,6 +20,15 @@ qflow.graph @stages ["x", "y"] -> ["d", "t"] latency 3 ii 1 {
   %s = qflow.multiply "s"(%y, %y) : !qflow.channel<pulse, 2, "0..3, -1..1">, !qflow.channel<pulse, 2, "0..3, -1..1"> -> !qflow.channel<pulse, 2, "0..9, 0..1">
   // CHECK-NEXT: %r = qflow.rearrange "r"(%x, %y) {index = #fastml.array<"i64 3 : 3 0 3">} : (!qflow.channel<pulse, 1x2, "2 x -8..7">, !qflow.channel<pulse, 2, "0..3, -1..1">) -> !qflow.channel<pulse, 3x1, "-1..1, -8..7, -1..1">
   %r = qflow.rearrange "r"(%x, %y) {index = #fastml.array<"i64 3 : 3 0 3">} : (!qflow.channel<pulse, 1x2, "2 x -8..7">, !qflow.channel<pulse, 2, "0..3, -1..1">) -> !qflow.channel<pulse, 3x1, "-1..1, -8..7, -1..1">
+  // What comes after the operands' elements are constants.
+  // CHECK-NEXT: %p = qflow.rearrange "p"(%x) {index = #fastml.array<"i64 4 : 2 0 3 2">, fill = #fastml.array<"i64 2 : 9 -1">} : (!qflow.channel<pulse, 1x2, "2 x -8..7">) -> !qflow.channel<pulse, 4, "9..9, -8..7, -1..-1, 9..9">
+  // GENERIC: "qflow.rearrange"({{.*}}) <{edge = "p", index = #fastml.array<"i64 4 : 2 0 3 2">, fill = #fastml.array<"i64 2 : 9 -1">}>
+  %p = qflow.rearrange "p"(%x) {index = #fastml.array<"i64 4 : 2 0 3 2">, fill = #fastml.array<"i64 2 : 9 -1">} : (!qflow.channel<pulse, 1x2, "2 x -8..7">) -> !qflow.channel<pulse, 4, "9..9, -8..7, -1..-1, 9..9">
+  // CHECK-NEXT: %max = qflow.maximum "max"(%x, %y) max {index = #fastml.array<"i64 2x2 : 0 2 3 3">} : (!qflow.channel<pulse, 1x2, "2 x -8..7">, !qflow.channel<pulse, 2, "0..3, -1..1">) -> !qflow.channel<pulse, 2, "0..7, -1..1">
+  // GENERIC: "qflow.maximum"({{.*}}) <{edge = "max", kind = #qflow<extremum max>, index = #fastml.array<"i64 2x2 : 0 2 3 3">}>
+  %max = qflow.maximum "max"(%x, %y) max {index = #fastml.array<"i64 2x2 : 0 2 3 3">} : (!qflow.channel<pulse, 1x2, "2 x -8..7">, !qflow.channel<pulse, 2, "0..3, -1..1">) -> !qflow.channel<pulse, 2, "0..7, -1..1">
+  // CHECK-NEXT: %min = qflow.maximum "min"(%y) min {index = #fastml.array<"i64 1x2 : 0 1">, node_cycles = #fastml.array<"i64 1 : 2">, cycles = #fastml.array<"i64 1 : 2">} : (!qflow.channel<pulse, 2, "0..3, -1..1">) -> !qflow.channel<pulse, 1, "-1..1">
+  %min = qflow.maximum "min"(%y) min {index = #fastml.array<"i64 1x2 : 0 1">, node_cycles = #fastml.array<"i64 1 : 2">, cycles = #fastml.array<"i64 1 : 2">} : (!qflow.channel<pulse, 2, "0..3, -1..1">) -> !qflow.channel<pulse, 1, "-1..1">
   // CHECK-NEXT: %q = qflow.rescale "q"(%x) half_even {offset = #fastml.array<"i64 2 : 1 0">, shift = #fastml.array<"i64 2 : 2 1">, low = #fastml.array<"i64 2 : 0 -9">, high = #fastml.array<"i64 2 : 1 3">} : !qflow.channel<pulse, 1x2, "2 x -8..7"> -> !qflow.channel<pulse, 1x2, "0..1, -4..3">
   %q = qflow.rescale "q"(%x) half_even {offset = #fastml.array<"i64 2 : 1 0">, shift = #fastml.array<"i64 2 : 2 1">, low = #fastml.array<"i64 2 : 0 -9">, high = #fastml.array<"i64 2 : 1 3">} : !qflow.channel<pulse, 1x2, "2 x -8..7"> -> !qflow.channel<pulse, 1x2, "0..1, -4..3">
   // CHECK-NEXT: %f = qflow.rescale "f"(%y) floor {

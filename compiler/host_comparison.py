@@ -41,7 +41,8 @@ def _host_of_network(level: NetworkLevel, host: Host) -> Host:
     starts = [name for name in host.hardware_edges if name in network.edges]
     view = slice_network(network, outputs, starts)
     view.output_names = network.output_names
-    return Host(Interface(slice_network(network, host.input_edges), view))
+    prologue = slice_network(network, host.input_edges)
+    return Host(Interface(prologue, view, host.interface.layouts))
 
 
 def random_inputs(host: Host, seed: int) -> dict[str, NDArray[Any]]:

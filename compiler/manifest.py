@@ -12,7 +12,8 @@ from xdsl.utils.exceptions import ParseError, VerifyException
 from fastml.dialects.elements import Elements
 from fastml.dialects.fastml import ConstantOp, LayerOp, NetworkOp, element_type, shape_of
 from fastml.dialects.grid import FixedType, QuantisedType
-from fastml.dialects.interface import Interface, parse_network
+from fastml.dialects.interface import Interface, parse_layouts, parse_network
+from fastml.dialects.layout import Layout
 from fastml.dialects.loadable import Loadable
 from fastml.runtime.clocked import RESET
 from fastml.runtime.clocked_levels import (
@@ -49,13 +50,16 @@ def build_manifest(design: "Design", pinout: Pinout | None, files: Sequence[str]
             "view": _program(interface.view),
         },
     }
+    if interface.layouts:
+        layouts = interface.layouts.items()
+        manifest["host"]["layouts"] = {name: str(layout) for name, layout in layouts}
     if pinout is not None:
         manifest |= {
             "top": pinout.top,
             "clock": {"port": CLOCK, "edge": "rising"},
             "reset": {"port": RESET, "active": "high", "synchronous": True},
-            "inputs": [_port(port, interface.view) for port in pinout.inputs],
-            "outputs": [_port(port, interface.view) for port in pinout.outputs],
+            "inputs": [_port(port, interface) for port in pinout.inputs],
+            "outputs": [_port(port, interface) for port in pinout.outputs],
             "taps": {
                 name: {
                     "signal": tap.wire,
@@ -129,8 +133,8 @@ def _axi_port(port: Port) -> dict[str, Any]:
     }
 
 
-def _port(port: Port, view: NetworkOp) -> dict[str, Any]:
-    value = view.inputs.get(port.edge)
+def _port(port: Port, interface: Interface) -> dict[str, Any]:
+    value = interface.view.inputs.get(port.edge)
     described: dict[str, Any] = {
         "name": port.edge,
         "port": port.port,
@@ -153,7 +157,22 @@ def _port(port: Port, view: NetworkOp) -> dict[str, Any]:
         if isinstance(kind, FixedType):
             described["fraction_bits"] = kind.fraction.data
         assert isinstance(kind, QuantisedType)
+    if (layout := interface.layouts.get(port.edge)) is not None:
+        described["layout"] = _layout(layout)
     return described
+
+
+def _layout(layout: Layout) -> dict[str, Any]:
+    """Describe the beats of a stream of pixels; axes are counted as ``shape`` has them."""
+    axes = range(1, len(layout.shape))
+    return {
+        "beats": list(layout.grid),
+        "positions": [axis - 1 for axis in layout.positions],
+        "pixels": layout.pixels,
+        "beat": [axis - 1 for axis in axes if layout.token[axis] > 1],
+        "order": "positions in raster order, a beat for each (or for each so many pixels of a "
+        "row); in a beat the axes 'beat', row-major, element 0 in the low bits",
+    }
 
 
 def pinout_from(manifest: dict[str, Any]) -> Pinout:
@@ -218,7 +237,9 @@ def _axis(manifest: dict[str, Any]) -> AxisTop | None:
 def host_from(manifest: dict[str, Any]) -> Host:
     """Return the host's share; raises as :func:`pinout_from` does."""
     texts = [str(manifest["host"][key]["text"]) for key in ("prologue", "view")]
+    layouts = {str(k): str(v) for k, v in manifest["host"].get("layouts", {}).items()}
     try:
-        return Host(Interface(*(parse_network(text) for text in texts)))
+        prologue, view = (parse_network(text) for text in texts)
+        return Host(Interface(prologue, view, parse_layouts(layouts, view)))
     except (ParseError, VerifyException) as error:
         raise ValueError(str(error).splitlines()[0]) from error

@@ -3,7 +3,8 @@
 The two networks of an :class:`~fastml.dialects.interface.Interface` say what the host
 computes; they are evaluated as any network is, by :mod:`fastml.runtime.fastml`. Tensors have
 shape ``(frames, ...)``; real ones are float32. Beats are integers of shape
-``(frames, elements)``, row-major, by the name of the edge that they carry.
+``(frames, elements)``, by the name of the edge that they carry: row-major, or, of an edge
+whose frames are several beats, beat after beat, each by the edge's layout.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from fastml.dialects.array import Array
 from fastml.dialects.fastml import NetworkOp, OutputOp, element_type, shape_of
 from fastml.dialects.grid import QuantisedType
 from fastml.dialects.interface import Interface
+from fastml.dialects.layout import Layout
 from fastml.runtime.fastml import encode, evaluate_raw
 from fastml.runtime.trace import Integers, narrow
 
@@ -83,7 +85,16 @@ class Host:
         """
         raw = encode(self.interface.prologue, inputs, quantize_input=quantise_input)
         results = evaluate_raw(self.interface.prologue, raw)
-        return {name: as_beats(values) for name, values in results.items()}
+        return {name: self.to_beats(name, values) for name, values in results.items()}
+
+    def to_beats(self, edge: str, values: Array) -> Integers:
+        """Put the integers of a hardware edge ``(frames, ...)`` into the order of its beats."""
+        return as_beats(values, self.interface.layouts.get(edge))
+
+    def from_beats(self, edge: str, beats: Integers) -> Integers:
+        """Return the tensors of a hardware edge, given its beats."""
+        layout, value = self.interface.layouts.get(edge), self.hardware_edges[edge]
+        return from_beats(beats, frame_shape(value), layout)
 
     def needed_edges(self, names: Iterable[str]) -> list[str]:
         """Return the hardware edges from which the edges ``names`` can be computed."""
@@ -142,9 +153,7 @@ class Host:
         self, beats: Mapping[str, Integers], names: Sequence[str]
     ) -> dict[str, Array]:
         part = self._slice(self.interface.view, names)
-        raw = {
-            name: from_beats(beats[name], frame_shape(value)) for name, value in part.inputs.items()
-        }
+        raw = {name: self.from_beats(name, beats[name]) for name in part.inputs}
         return evaluate_raw(part, raw)
 
     def _slice(self, network: NetworkOp, names: Sequence[str]) -> NetworkOp:
@@ -163,18 +172,23 @@ def unknown_edge(name: str, known: Iterable[str]) -> FastmlError:
     return FastmlError("no edge has this name", in_file(f"'{name}'"), code="FML-USAGE", hint=hint)
 
 
-def as_beats(values: Array) -> Integers:
-    """Flatten the elements of each frame."""
+def as_beats(values: Array, layout: Layout | None = None) -> Integers:
+    """Flatten the elements of each frame, in the order of a layout if there is one."""
     assert values.dtype != np.float32
+    if layout is not None:
+        return narrow(layout.to_rows(values))
     flat: NDArray[Any] = values.reshape(len(values), prod(values.shape[1:]))
     return narrow(flat)
 
 
-def from_beats(beats: Integers, shape: tuple[int, ...]) -> Integers:
+def from_beats(beats: Integers, shape: tuple[int, ...], layout: Layout | None = None) -> Integers:
     """Give frames their shape, whether each is one beat or several.
 
-    Several hold as many elements as fit each; what fills up the last one is dropped.
+    With a layout, the beats of a frame are in its order. Else, several hold as many elements
+    as fit each; what fills up the last one is dropped.
     """
+    if layout is not None:
+        return layout.from_rows(beats.reshape(-1, layout.size)).reshape(-1, *shape)
     count, width = prod(shape), beats.shape[1]
     each = -(-count // width) if width < count else 1
     frames = len(beats) // each

@@ -25,10 +25,7 @@ from fastml.runtime.fastml import evaluate_raw, network_of
 from fastml.runtime.host import (
     Host,
     Reals,
-    as_beats,
     decode_edge,
-    frame_shape,
-    from_beats,
     slice_network,
 )
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
@@ -130,8 +127,7 @@ class NetworkLevel(ModuleLevel):
         names = list(dict.fromkeys([*host.output_edges, *taps]))
         part = slice_network(self.network, names, host.input_edges)
         raw: dict[str, Array] = {
-            name: from_beats(stimulus.beats[name], frame_shape(value))
-            for name, value in part.inputs.items()
+            name: host.from_beats(name, stimulus.beats[name]) for name in part.inputs
         }
         found = evaluate_raw(part, raw)
         beats = {name: self._integers(host, part, name, found[name]) for name in names}
@@ -148,12 +144,10 @@ class NetworkLevel(ModuleLevel):
         outputs = self.network.outputs
         names = {value: name for name, value in self.network.edges.items()}
         edges = {output: names[value] for output, value in outputs.items()}
-        part = slice_network(
-            self.network, list(dict.fromkeys(edges.values())), Host(self.interface).input_edges
-        )
-        raw: dict[str, Array] = {
-            name: from_beats(beats[name], frame_shape(value)) for name, value in part.inputs.items()
-        }
+        host = Host(self.interface)
+        wanted = list(dict.fromkeys(edges.values()))
+        part = slice_network(self.network, wanted, host.input_edges)
+        raw: dict[str, Array] = {name: host.from_beats(name, beats[name]) for name in part.inputs}
         found = evaluate_raw(part, raw)
         return {
             output: decode_edge(part.outputs[edge], found[edge]) for output, edge in edges.items()
@@ -162,13 +156,13 @@ class NetworkLevel(ModuleLevel):
     def _integers(self, host: Host, part: NetworkOp, name: str, held: Array) -> Integers:
         value = part.outputs[name]
         if isinstance(element_type(value), QuantisedType):
-            return as_beats(held)
+            return host.to_beats(name, held)
         grid = element_type(host.hardware_edges[name])
         assert isinstance(grid, QuantisedType)
         raw, exact = grid.encode(np.asarray(held, np.float32))
         if not np.all(exact):
             raise FastmlError(f"edge '{name}' leaves the hardware's grid", self.network)
-        return as_beats(raw)
+        return host.to_beats(name, raw)
 
 
 class DataflowLevel(ModuleLevel):

@@ -166,6 +166,35 @@ class ReluOp(ElementwiseOp):
 
 
 @irdl_op_definition
+class PReluOp(ElementwiseOp):
+    """Multiply what is below zero by a slope, the second operand."""
+
+    name = "fastml.prelu"
+
+
+@irdl_op_definition
+class MaxOp(ElementwiseOp):
+    """The greater of two numbers, in fp32; of integers it is ``extremum``."""
+
+    name = "fastml.max"
+
+
+@irdl_op_definition
+class MinOp(ElementwiseOp):
+    """The lesser of two numbers, in fp32; of integers it is ``extremum``."""
+
+    name = "fastml.min"
+
+
+@irdl_op_definition
+class RoundOp(ElementwiseOp):
+    """Round to the nearest whole number, ties to even."""
+
+    name = "fastml.round"
+    ARITY: ClassVar[int] = 1
+
+
+@irdl_op_definition
 class BatchNormOp(ElementwiseOp):
     """Normalise by constant statistics: x, gamma, beta, mean, variance."""
 

@@ -113,6 +113,19 @@ def _power_direction(operands: Sequence[Real | None]) -> NDArray[np.int8]:
     return np.zeros((), np.int8)
 
 
+def _prelu(operands: Sequence[Real], attributes: Attributes) -> Real:
+    """Multiply what is below zero by a slope."""
+    x, slope = operands
+    return np.where(x < 0, x * slope, x)
+
+
+def _prelu_direction(operands: Sequence[Real | None]) -> NDArray[np.int8]:
+    slope = operands[1]
+    if slope is None:
+        return np.zeros((), np.int8)
+    return np.where(slope < 0, 0, 1).astype(np.int8)  # a negative slope turns at zero
+
+
 def _softmax(operands: Sequence[Real], attributes: Attributes) -> Real:
     """Normalise over the trailing axes from ``axis`` (negative, batch excluded)."""
     (x,) = operands
@@ -127,7 +140,11 @@ _ARITHMETIC: dict[str, Elementwise] = {
     "fastml.mul": Elementwise(lambda o, _: o[0] * o[1], _multiply_direction),
     "fastml.div": Elementwise(lambda o, _: o[0] / o[1], _divide_direction),
     "fastml.pow": Elementwise(_power, _power_direction),
+    "fastml.max": Elementwise(lambda o, _: np.maximum(o[0], o[1]), rising),
+    "fastml.min": Elementwise(lambda o, _: np.minimum(o[0], o[1]), rising),
     "fastml.relu": Elementwise(lambda o, _: np.maximum(o[0], np.float32(0)), rising),
+    "fastml.prelu": Elementwise(_prelu, _prelu_direction),
+    "fastml.round": Elementwise(lambda o, _: np.rint(o[0]), rising),
     "fastml.batch_norm": Elementwise(_batch_norm, _batch_norm_direction),
 }
 ELEMENTWISE.update(_ARITHMETIC)

@@ -187,9 +187,9 @@ class StreamGraph:
         matrix *= self.rng.random((rows, columns)) < 0.8
         bias = self.rng.integers(-30, 30, columns)
         stage = qflow.DenseOp(self._name(), value, matrix, bias, (columns,))
-        if channel.beats.data == 1 and self.rng.random() < 0.6:
+        if self.rng.random() < 0.6:
             stage.architecture = FoldedAttr(self._integer(2, 14))
-            self.features.add("folded")
+            self.features.add("folded" if channel.beats.data == 1 else "folded beats")
         else:
             self.features.add("parallel")
         return self._add(stage)

@@ -37,6 +37,7 @@ FEATURES = (
     "serialise",
     "deserialise",
     "folded",
+    "folded beats",
     "parallel",
     "input in beats",
     "detour of a frame",

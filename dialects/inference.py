@@ -85,7 +85,7 @@ def common_step(steps: Steps) -> Fraction:
     return reduce(meet, set(steps.ravel().tolist()))
 
 
-def _collapse(steps: Steps) -> Steps:
+def collapse(steps: Steps) -> Steps:
     """Return the one step as a scalar, if there is but one."""
     first = steps.ravel()[:1]
     return first.reshape(()) if steps.size and bool(np.all(steps == first)) else steps
@@ -97,7 +97,7 @@ def on_step(steps: Steps, low: int, high: int) -> FixedType | ScaledType:
     Fixed point where all steps are one power of two, else scaled by the nearest float32.
     """
     width, signed = width_of(low, high)
-    steps = _collapse(steps)
+    steps = collapse(steps)
     if steps.ndim == 0:
         step: Fraction = steps.item()
         top, bottom = step.numerator, step.denominator
@@ -151,7 +151,7 @@ def _common_along(steps: Steps, axis: int) -> Steps:
     return np.expand_dims(np.array(common, object).reshape(lines.shape[:-1]), axis)
 
 
-def _factors(steps: Steps, common: Steps) -> Array:
+def step_factors(steps: Steps, common: Steps) -> Array:
     """Return the integers by which numbers on ``steps`` are multiplied to be on ``common``."""
     factors = np.asarray(steps / common, object)
     assert all(factor.denominator == 1 for factor in factors.ravel()), "not a common step"
@@ -164,9 +164,9 @@ def _factors(steps: Steps, common: Steps) -> Array:
     return integer_array(np.array([int(f) for f in factors.ravel()], object).reshape(factors.shape))
 
 
-def _recast(value: SSAValue, steps: Steps, factors: Array, names: Names) -> Operation:
+def recast(value: SSAValue, steps: Steps, factors: Array, names: Names) -> Operation:
     """Put a quantised value on ``steps``: a new constant, or an ``exact_cast``."""
-    element = _quantised(value)
+    element = quantised(value)
     shape = shape_of(value)
     constant = constant_of(value)
     if constant is not None:
@@ -189,7 +189,8 @@ def edge_of(value: SSAValue) -> str:
     return network.input_names.data[value.index].data
 
 
-def _quantised(value: SSAValue) -> QuantisedType:
+def quantised(value: SSAValue) -> QuantisedType:
+    """Return the type of an edge that is known to be quantised."""
     element = element_type(value)
     assert isinstance(element, QuantisedType)
     return element
@@ -228,14 +229,14 @@ def matmul(edge: str, left: SSAValue, right: SSAValue, names: Names) -> list[Ope
         value = operands[position]
         shape = shape_of(value)
         axis = max(axis, -len(shape))
-        steps = _quantised(value).step
+        steps = quantised(value).step
         if steps.size == 1:
             continue
         steps = np.broadcast_to(steps, shape)
         if np.all(steps == np.take(steps, [0], axis)):
             continue
         common = _common_along(steps, axis)
-        cast = _recast(value, common, _factors(steps, common), names)
+        cast = recast(value, common, step_factors(steps, common), names)
         operations.append(cast)
         operands[position] = cast.results[0]
     left, right = operands
@@ -245,7 +246,7 @@ def matmul(edge: str, left: SSAValue, right: SSAValue, names: Names) -> list[Ope
 def matmul_type(left: SSAValue, right: SSAValue) -> FixedType | ScaledType:
     """Return the type of a product; ``GridError`` if steps differ along what is summed."""
     for value, axis in ((left, -1), (right, -2)):
-        steps, axis = _quantised(value).step, max(axis, -len(shape_of(value)))
+        steps, axis = quantised(value).step, max(axis, -len(shape_of(value)))
         if steps.size > 1:
             steps = np.broadcast_to(steps, shape_of(value))
             if not np.all(steps == np.take(steps, [0], axis)):
@@ -255,7 +256,7 @@ def matmul_type(left: SSAValue, right: SSAValue) -> FixedType | ScaledType:
 
 
 def _matmul_steps(left: SSAValue, right: SSAValue) -> Steps:
-    a, b = _quantised(left).step, _quantised(right).step
+    a, b = quantised(left).step, quantised(right).step
     rank_a, rank_b = len(shape_of(left)), len(shape_of(right))
     if a.size > 1:
         a = np.take(np.broadcast_to(a, shape_of(left)), [0], -1)
@@ -277,9 +278,9 @@ def _matmul_range(left: SSAValue, right: SSAValue) -> tuple[int, int]:
     constant = constant_right if constant_left is None else constant_left
     assert constant is not None
     varying = left if constant_left is None else right
-    weights = _quantised(constant.result).integer(constant.value.array)
+    weights = quantised(constant.result).integer(constant.value.array)
     bounds = [
-        np.broadcast_to(bound, shape_of(varying)) for bound in integer_range(_quantised(varying))
+        np.broadcast_to(bound, shape_of(varying)) for bound in integer_range(quantised(varying))
     ]
     if not weights.size:
         return 0, 0
@@ -309,7 +310,7 @@ def sum_type(
     Raises :class:`GridError` where no type has that step.
     """
     shape = np.broadcast_shapes(*(shape_of(value) for value in inputs))
-    steps = [_collapse(_quantised(value).step) for value in inputs]
+    steps = [collapse(quantised(value).step) for value in inputs]
     spread = [_spread_steps(step, shape) for step in steps]
     if all(step.shape == spread[0].shape and bool(np.all(step == spread[0])) for step in spread):
         common = spread[0]
@@ -319,12 +320,12 @@ def sum_type(
     low: Array = np.zeros((), object)
     high: Array = np.zeros((), object)
     for value, step, sign in zip(inputs, steps, signs, strict=True):
-        factor = _factors(step, common)
-        least, most = (bound.astype(object) * factor for bound in integer_range(_quantised(value)))
+        factor = step_factors(step, common)
+        least, most = (bound.astype(object) * factor for bound in integer_range(quantised(value)))
         low = low + (least if sign > 0 else -most)
         high = high + (most if sign > 0 else -least)
     bounds = int(np.min(low)), int(np.max(high))
-    elements = [_quantised(value) for value in inputs]
+    elements = [quantised(value) for value in inputs]
     first = elements[0]
     if isinstance(first, RatioType) and all(element.step == first.step for element in elements):
         width, signed = width_of(*bounds)
@@ -337,8 +338,8 @@ def sum_type(
 
 def sum_factors(op: SumOp) -> list[Array]:
     """Return, for each operand, how many steps of the result one step of its own is."""
-    to = _quantised(op.result).step
-    return [_factors(_quantised(value).step, to) for value in op.inputs]
+    to = quantised(op.result).step
+    return [step_factors(quantised(value).step, to) for value in op.inputs]
 
 
 def _spread_steps(steps: Steps, shape: Sequence[int]) -> Steps:
@@ -353,7 +354,7 @@ def multiply(edge: str, left: SSAValue, right: SSAValue) -> list[Operation]:
 
 def product_type(left: SSAValue, right: SSAValue) -> FixedType | ScaledType:
     """Return the type of an elementwise product."""
-    a, b = _quantised(left), _quantised(right)
+    a, b = quantised(left), quantised(right)
     shape = np.broadcast_shapes(shape_of(left), shape_of(right))
     corners = [
         np.asarray(x.astype(object) * y.astype(object))
@@ -362,7 +363,7 @@ def product_type(left: SSAValue, right: SSAValue) -> FixedType | ScaledType:
     ]
     low = min(int(np.min(corner)) for corner in corners)
     high = max(int(np.max(corner)) for corner in corners)
-    steps = np.asarray(_collapse(a.step) * _collapse(b.step), object)
+    steps = np.asarray(collapse(a.step) * collapse(b.step), object)
     return on_step(_spread_steps(steps, shape), low, high)
 
 
@@ -387,13 +388,13 @@ def rearrange(
         raise GridError("quantised and float32 operands do not meet in one tensor")
     operations: list[Operation] = []
     operands = list(inputs)
-    kinds = {type(_quantised(value)) for value in inputs}
+    kinds = {type(quantised(value)) for value in inputs}
     if BipolarType in kinds and len(kinds) > 1:
         for position, value in enumerate(inputs):
-            element = _quantised(value)
+            element = quantised(value)
             if isinstance(element, BipolarType):
                 unit = np.ones((), np.int64)
-                cast = _recast(value, np.asarray(element.step), unit, names)
+                cast = recast(value, np.asarray(element.step), unit, names)
                 operations.append(cast)
                 operands[position] = cast.results[0]
     element = _rearranged_type(operands, index, shape)
@@ -403,7 +404,7 @@ def rearrange(
 def _rearranged_type(
     inputs: Sequence[SSAValue], index: NDArray[np.int64] | None, shape: Sequence[int]
 ) -> QuantisedType:
-    types = [_quantised(value) for value in inputs]
+    types = [quantised(value) for value in inputs]
     where = np.arange(int(np.prod(shape, dtype=np.int64))) if index is None else index
     where = where.reshape(tuple(shape))
     if len(types) == 1:

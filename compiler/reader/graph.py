@@ -199,13 +199,15 @@ class GraphReader:
         try:
             node = self._prepare(proto, record, inputs)
             if blocked is None:
-                value = node.operator.build(node)
-                node.finish(self._is_read)
-                if isinstance(value, Varying) and 0 in value.shape:
-                    message = f"the result of shape {list(value.shape)} has no elements"
-                    raise node.error("FML-IMP-SHAPE", message)
-                record.folded = isinstance(value, Constant)
-                self.values[proto.output[0]] = value
+                built = node.operator.build(node)
+                values = [built] if isinstance(built, Constant | Varying) else list(built)
+                node.finish(len(values), self._is_read)
+                for value in values:
+                    if isinstance(value, Varying) and 0 in value.shape:
+                        message = f"the result of shape {list(value.shape)} has no elements"
+                        raise node.error("FML-IMP-SHAPE", message)
+                record.folded = all(isinstance(value, Constant) for value in values)
+                self.values.update(zip(proto.output, values, strict=False))
                 return
             record.blocked_by = blocked.source
         except FastmlError as error:

@@ -89,15 +89,15 @@ class Node:
                 name = self.schema.inputs[position]
                 raise self.error("FML-IMP-ATTR", f"the required input '{name}' is missing")
 
-    def finish(self, read_outputs: Callable[[str], bool]) -> None:
-        """Refuse inputs that were not taken and outputs that were not built."""
+    def finish(self, built: int, read_outputs: Callable[[str], bool]) -> None:
+        """Refuse inputs that were not taken, and outputs beyond those that were built."""
         for position in sorted(self._untaken):
             names = self.schema.inputs
             name = names[min(position, len(names) - 1)]
             raise self.error("FML-IMP-ATTR", f"optional input '{name}' is not implemented")
         for position, output in enumerate(self.proto.output):
             spare = position in self.operator.spare_outputs and not read_outputs(output)
-            if position and output and not spare:
+            if position >= built and output and not spare:
                 names = self.schema.outputs
                 name = names[min(position, len(names) - 1)]
                 raise self.error("FML-IMP-ATTR", f"optional output '{name}' is not implemented")

@@ -1,6 +1,6 @@
 """What the reader knows of each operator: versions, attributes, and how to build it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from fastml.compiler.reader.node import Node
     from fastml.compiler.reader.values import Value
 
-Build = Callable[["Node"], "Value"]
+Build = Callable[["Node"], "Value | Sequence[Value]"]
+"""Gives the value of the first output, or those of all the outputs that a node names."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,7 @@
 """The operators, one file a family; importing the package registers them all."""
 
-from fastml.compiler.reader.operators import (
-    arithmetic,
-    constants,
-    index_maps,
-    linear,
-    normalisation,
-    quantisers,
-)
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ["arithmetic", "constants", "index_maps", "linear", "normalisation", "quantisers"]
+for _family in iter_modules(__path__):
+    import_module(f"{__name__}.{_family.name}")

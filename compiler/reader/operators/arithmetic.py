@@ -7,6 +7,7 @@ import numpy as np
 
 from fastml.compiler.reader.node import Node
 from fastml.compiler.reader.onnx_file import Plain
+from fastml.compiler.reader.operators.index_maps import same_value
 from fastml.compiler.reader.registry import operator
 from fastml.compiler.reader.values import Constant, Value, Varying
 from fastml.dialects import inference, reference
@@ -14,9 +15,10 @@ from fastml.dialects.fastml import (
     AddOp,
     DivOp,
     ElementwiseOp,
+    MaxOp,
+    MinOp,
     MulOp,
     PowOp,
-    ReluOp,
     SubOp,
 )
 
@@ -36,6 +38,8 @@ _INTEGER: dict[type[ElementwiseOp], Callable[[Plain, Plain], Plain]] = {
     SubOp: np.subtract,
     MulOp: np.multiply,
     DivOp: _integer_divide,
+    MaxOp: np.maximum,
+    MinOp: np.minimum,
 }
 
 
@@ -70,7 +74,7 @@ def _fold(node: Node, kind: type[ElementwiseOp], arrays: list[Plain]) -> Constan
 
 
 def signed_sum(node: Node, edge: str, values: list[Value], signs: list[int]) -> Value:
-    """Build an exact sum of two varying tensors."""
+    """Build an exact sum of varying tensors."""
     values, batch = node.broadcast(values)
     operands = [node.materialise(value) for value in values]
     return Varying(node.exact(lambda: inference.add(edge, operands, signs)), batch)
@@ -129,7 +133,31 @@ def power(node: Node) -> Value:
     return elementwise(node, node.edge, PowOp, [base, exponent])
 
 
-@operator("Relu", since=(6, 13, 14))
-def relu(node: Node) -> Value:
-    """Rectified linear unit."""
-    return elementwise(node, node.edge, ReluOp, [node.take(0)])
+@operator("Sum", since=(6, 8, 13))
+def total(node: Node) -> Value:
+    """Sum of any number of tensors, from the left: fp32 with a constant, else exact."""
+    values = same_shapes_before_broadcast(node, node.take_all(shapes=True))
+    if len(values) == 1:
+        return same_value(node, values[0])
+    leading = next((k for k, v in enumerate(values) if isinstance(v, Constant)), len(values))
+    last = len(values) - 1
+    if leading > 1:
+        edge = node.edge if leading > last else node.fresh(f"{node.edge}/sum")
+        values[:leading] = [signed_sum(node, edge, values[:leading], [1] * leading)]
+    result, *rest = values
+    for position, value in enumerate(rest, 1):
+        edge = node.edge if position == len(rest) else node.fresh(f"{node.edge}/sum")
+        if _varying([result, value]):
+            result = signed_sum(node, edge, [result, value], [1, 1])
+        else:
+            result = elementwise(node, edge, AddOp, [result, value])
+    return result
+
+
+def same_shapes_before_broadcast(node: Node, values: list[Value]) -> list[Value]:
+    """Refuse different shapes in the versions of variadic operators without a broadcast."""
+    if node.schema.since < 8 and len({node.full_shape(value) for value in values}) > 1:
+        shapes = " and ".join(node.show(node.full_shape(value)) for value in values)
+        message = f"shapes {shapes} differ, and this version does not broadcast"
+        raise node.error("FML-IMP-SHAPE", message)
+    return values

@@ -16,6 +16,7 @@ from fastml.dialects.qflow import (
     DenseOp,
     FoldedAttr,
     GraphOp,
+    MaximumOp,
     RearrangeOp,
     RescaleOp,
     StageOp,
@@ -54,7 +55,11 @@ def check_cycles(graph: GraphOp) -> None:
         if isinstance(stage, DenseOp | CombineOp):
             made, wired = _adders(stage, np.concatenate(ready)), np.ones(len(own), np.bool_)
         elif isinstance(stage, RearrangeOp):
-            made = np.concatenate(ready)[stage.index.integers]
+            fixed = np.zeros(len(stage.constants), np.int64)
+            made = np.concatenate([*ready, fixed])[stage.index.integers]
+            wired = np.ones(len(own), np.bool_)
+        elif isinstance(stage, MaximumOp):
+            made = _comparators(stage, np.concatenate(ready))
             wired = np.ones(len(own), np.bool_)
         else:
             made = np.max(np.stack(ready), axis=0)
@@ -116,10 +121,26 @@ def _adders(stage: DenseOp | CombineOp, ready: Cycles) -> Cycles:
     if graph is None or stage.node_cycles is None:
         raise FastmlError("the stage has no scheduled adders", stage, code="FML-NO-SCHEDULE")
     positions = stage.positions if isinstance(stage, DenseOp) else 1
-    nodes = stage.node_cycles.integers.reshape(positions, graph.nodes)
-    never = np.zeros((positions, 1), np.int64)  # of the operand that an adder does not have
-    cycles = np.concatenate([ready.reshape(positions, -1), nodes, never], axis=1)
-    before = np.maximum(cycles[:, graph.left.integers], cycles[:, graph.right.integers])
+    ready = ready.reshape(positions, -1).max(axis=0)  # all positions wait for the last of them
+    nodes = stage.node_cycles.integers
+    never = np.zeros(1, np.int64)  # of the operand that an adder does not have
+    cycles = np.concatenate([ready, nodes, never])
+    before = np.maximum(cycles[graph.left.integers], cycles[graph.right.integers])
     if np.any(nodes < before):
         raise _illegal(stage, "is ready before its operands")
-    return cycles[:, graph.out_id.integers].reshape(-1)
+    return np.tile(cycles[graph.out_id.integers], positions)
+
+
+def _comparators(stage: MaximumOp, ready: Cycles) -> Cycles:
+    """Check that comparators start after their operands; return when they make each element."""
+    if stage.node_cycles is None:
+        raise FastmlError("the stage has no scheduled adders", stage, code="FML-NO-SCHEDULE")
+    trees, nodes = stage.trees, stage.node_cycles.integers
+    cycles = ready[trees.entries]
+    for now in trees.rounds():
+        before = np.maximum(cycles[now.rows, 2 * now.places], cycles[now.rows, 2 * now.places + 1])
+        if np.any(nodes[now.nodes] < before):
+            raise _illegal(stage, "is ready before its operands")
+        cycles[now.byes, now.bye_places] = cycles[now.byes, 2 * now.bye_places]
+        cycles[now.rows, now.places] = nodes[now.nodes]
+    return cycles[:, 0]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import auto
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +48,7 @@ def joined_ranges(
     return lows, highs
 
 
-@dataclass(frozen=True)
-class Round:
+class Round(NamedTuple):
     """One round of the trees of all rows: who meets whom.
 
     Contenders ``2 k`` and ``2 k + 1`` of row ``rows[i]`` meet in node ``nodes[i]``, where ``k``
@@ -151,13 +151,17 @@ class MaximumOp(StageOp):
         lows, highs = joined_ranges(self.inputs)
         return extreme_ranges(lows, highs, self.index.integers, self.kind.data)
 
+    def of_two(self, left: Integers, right: Integers) -> Integers:
+        """Return the extremes of pairs."""
+        choose = np.maximum if self.kind.data is Extremum.MAX else np.minimum
+        return choose(left, right)
+
     def evaluate(self, x: Integers) -> Integers:
         """Map beats ``(frames, elements of all operands)``."""
-        index, kind = self.index.integers, self.kind.data
+        index = self.index.integers
         best = x[:, index[:, 0]]
-        choose = np.maximum if kind is Extremum.MAX else np.minimum
         for column in range(1, index.shape[1]):
-            best = choose(best, x[:, index[:, column]])
+            best = self.of_two(best, x[:, index[:, column]])
         return integer_array(best)
 
     def verify_parameters(self) -> None:

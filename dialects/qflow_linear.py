@@ -74,9 +74,8 @@ def verify_graph(
     cycles: ArrayAttr | None,
     inputs: int,
     outputs: int,
-    positions: int,
 ) -> None:
-    """Check the adder graph of a stage, and the cycles of its adders at every position."""
+    """Check the adder graph of a stage, and the cycles of its adders."""
     if graph is None:
         require(cycles is None, "node cycles need an adder graph")
         return
@@ -84,8 +83,8 @@ def verify_graph(
     found = len(graph.out_id.array)
     require(found == outputs, f"the adder graph has {found} outputs, not {outputs}")
     if cycles is not None:
-        count = positions * graph.nodes
-        verify_cycles(cycles, count, f"node cycles must be one for each of {count} adders")
+        message = f"node cycles must be one for each of {graph.nodes} adders"
+        verify_cycles(cycles, graph.nodes, message)
 
 
 @irdl_op_definition
@@ -93,6 +92,7 @@ class DenseOp(StageOp):
     """Constant matrix: ``y = x @ matrix + bias`` for each of ``positions`` blocks of x.
 
     With ``loadable``, another matrix of that range may be loaded; ``matrix`` is the model's.
+    One adder graph does for all positions, and so do ``node_cycles``: the cycles of its adders.
     """
 
     name = "qflow.dense"
@@ -151,6 +151,13 @@ class DenseOp(StageOp):
         """How many blocks of the operand the matrix is applied to."""
         return len(channel_of(self.input)) // self.matrix.array.shape[0]
 
+    @property
+    def row_ranges(self) -> tuple[Integers, Integers]:
+        """The range of each row of the matrix: the union over all positions."""
+        source, rows = channel_of(self.input), self.matrix.array.shape[0]
+        lows, highs = source.lows.reshape(-1, rows), source.highs.reshape(-1, rows)
+        return integer_array(lows.min(axis=0)), integer_array(highs.max(axis=0))
+
     def exact_ranges(self) -> tuple[Integers, Integers]:
         """Return sums of products at the worst ends of the operand's ranges."""
         matrix, bias = self.matrix.integers, self.bias.integers
@@ -180,7 +187,7 @@ class DenseOp(StageOp):
             count > 0 and count % rows == 0,
             f"{count} elements are not blocks of {rows} matrix rows",
         )
-        verify_graph(self.graph, self.node_cycles, rows, columns, self.positions)
+        verify_graph(self.graph, self.node_cycles, rows, columns)
         if self.loadable is not None:
             self._verify_loadable(self.loadable)
 
@@ -258,7 +265,7 @@ class CombineOp(StageOp):
         require(all(len(channel_of(x)) == count for x in self.inputs), "operands differ in size")
         require_integers(self.coefficients, (len(self.inputs), count), "coefficients")
         require_integers(self.bias, (count,), "bias")
-        verify_graph(self.graph, self.node_cycles, len(self.inputs) * count, count, 1)
+        verify_graph(self.graph, self.node_cycles, len(self.inputs) * count, count)
 
 
 @irdl_op_definition

@@ -24,8 +24,9 @@ from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
-from fastml.dialects.array import ArrayAttr
+from fastml.dialects.array import ArrayAttr, Integers
 from fastml.dialects.qflow import FoldedAttr, channel_of
+from fastml.dialects.qflow_extrema import joined_ranges
 from fastml.lowering.adder_graphs import from_attribute
 from fastml.lowering.cmvm.graph import Graph
 from fastml.lowering.delay import TARGETS, DelayModel
@@ -127,7 +128,11 @@ class Scheduler:
         if isinstance(stage, qflow.RearrangeOp):
             joined = _joined(sources)
             index = np.asarray(stage.index.array, np.int64)
-            return Arrival(joined.cycle[index], joined.time[index])
+            fixed = np.zeros(len(stage.constants))
+            cycle = np.concatenate([joined.cycle, fixed.astype(np.int64)])
+            return Arrival(cycle[index], np.concatenate([joined.time, fixed])[index])
+        if isinstance(stage, qflow.MaximumOp):
+            return self.extremum(stage, _joined(sources))
         latest = sources[0]
         for source in sources[1:]:
             latest = latest_of(latest, source)
@@ -192,22 +197,15 @@ class Scheduler:
         return rows * self.delay.adder(widths + other)
 
     def dense(self, stage: qflow.DenseOp, source: Arrival) -> Arrival:
-        """Schedule the adder graph of each position."""
+        """Schedule the adder graph: in the same cycles at every position, as one part will do."""
         assert stage.graph is not None, "unsolved"
         rows = stage.matrix.array.shape[0]
         graph = from_attribute(stage.graph, rows)
-        channel = channel_of(stage.input)
-        parts, nodes = list[Arrival](), list[NDArray[np.int64]]()
-        for at in range(0, len(channel), rows):
-            block = slice(at, at + rows)
-            ready = Arrival(source.cycle[block], source.time[block])
-            outputs, cycles = self.graph(
-                graph, ready, channel.lows[block], channel.highs[block], stage
-            )
-            parts.append(outputs)
-            nodes.append(cycles)
-        stage.node_cycles = ArrayAttr.get(np.concatenate(nodes))
-        return _joined(parts)
+        ready = latest_row(Arrival(source.cycle.reshape(-1, rows), source.time.reshape(-1, rows)))
+        outputs, cycles = self.graph(graph, ready, *stage.row_ranges, stage)
+        stage.node_cycles = ArrayAttr.get(cycles)
+        count = stage.positions
+        return Arrival(np.tile(outputs.cycle, count), np.tile(outputs.time, count))
 
     def combine(self, stage: qflow.CombineOp, sources: list[Arrival]) -> Arrival:
         """Schedule the adder graph of all elements together."""
@@ -220,6 +218,36 @@ class Scheduler:
         outputs, cycles = self.graph(graph, ready, lows, highs, stage)
         stage.node_cycles = ArrayAttr.get(cycles)
         return outputs
+
+    def extremum(self, stage: qflow.MaximumOp, source: Arrival) -> Arrival:
+        """Schedule the comparators of every element, round by round."""
+        trees = stage.trees
+        lows, highs = (ends[trees.entries] for ends in joined_ranges(stage.inputs))
+        cycle, time = source.cycle[trees.entries], source.time[trees.entries]
+        nodes = np.zeros(trees.nodes, np.int64)
+        for now in trees.rounds():
+            first, second = (now.rows, 2 * now.places), (now.rows, 2 * now.places + 1)
+            operands = latest_of(
+                Arrival(cycle[first], time[first]), Arrival(cycle[second], time[second])
+            )
+            low, high = (
+                np.minimum(lows[first], lows[second]),
+                np.maximum(highs[first], highs[second]),
+            )
+            delay = self.delay.comparator(_widths(low, high)) + self.delay.mux(2)
+            settled = (lows[first] >= highs[second]) | (lows[second] >= highs[first])
+            won = self._after(operands, np.where(settled, 0.0, delay), stage)
+            nodes[now.nodes] = won.cycle
+            ends = (
+                stage.of_two(lows[first], lows[second]),
+                stage.of_two(highs[first], highs[second]),
+            )
+            winners = won.cycle, won.time, *ends
+            for values, new in zip((cycle, time, lows, highs), winners, strict=True):
+                values[now.byes, now.bye_places] = values[now.byes, 2 * now.bye_places]
+                values[now.rows, now.places] = new
+        stage.node_cycles = ArrayAttr.get(nodes)
+        return Arrival(cycle[:, 0], time[:, 0])
 
     def graph(
         self,
@@ -263,6 +291,18 @@ def latest_of(left: Arrival, right: Arrival) -> Arrival:
         np.where(right.cycle == cycle, right.time, 0.0),
     )
     return Arrival(cycle, time)
+
+
+def latest_row(rows: Arrival) -> Arrival:
+    """Return the latest arrival in each column."""
+    cycle = rows.cycle.max(axis=0)
+    return Arrival(cycle, np.where(rows.cycle == cycle, rows.time, 0.0).max(axis=0))
+
+
+def _widths(lows: Integers, highs: Integers) -> NDArray[np.float64]:
+    """Return the bits that ranges take."""
+    magnitude = np.maximum(np.maximum(highs, -1 - lows), 0).astype(np.float64)
+    return np.frexp(magnitude)[1] + (lows < 0)
 
 
 def _settled(stage: qflow.StageOp, arrival: Arrival) -> Arrival:

@@ -59,10 +59,7 @@ def _check_weights(stage: qflow.StageOp, weights: Integers) -> None:
 
 def solve_dense(stage: qflow.DenseOp, budget: int = 1) -> Graph:
     """Solve a dense stage for the union of the ranges over its positions."""
-    source, matrix = channel_of(stage.input), stage.matrix.integers
-    rows = matrix.shape[0]
-    low = source.lows.reshape(-1, rows).min(axis=0)
-    high = source.highs.reshape(-1, rows).max(axis=0)
+    matrix, (low, high) = stage.matrix.integers, stage.row_ranges
     return solve(Problem.of(matrix, low, high, bias=stage.bias.integers, budget=budget))
 
 

@@ -58,6 +58,8 @@ class GraphLowering:
     namer: Namer = field(default_factory=lambda: Namer(("clk", "rst")))
     memories: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
     ports: dict[SSAValue, str] = field(default_factory=dict[SSAValue, str])
+    held: set[SSAValue] = field(default_factory=set[SSAValue])
+    """Channels some of whose elements a folded stage holds until its next frame."""
     functions: list[Operation] = field(default_factory=list[Operation])
 
     def build(self) -> list[Operation]:
@@ -134,7 +136,7 @@ class GraphLowering:
             source = self.memories[value]
             if way == "in" or source is argument:
                 continue
-            function = StageFunction([value], value, self.graph.location)
+            function = StageFunction.of([value], value, self.graph.location)
             function.copy()
             name = self.namer.unique(f"copy_{self.ports[value]}")
             self._emit(name, function, [source], argument, block)
@@ -156,9 +158,17 @@ class GraphLowering:
         if isinstance(stage.architecture, FoldedAttr):
             assert isinstance(stage, qflow.DenseOp)
             self._loop(name, stage, sources, block)
+            self.held.add(stage.result)
             return
-        function = StageFunction(stage.sources, stage.result, stage.location)
-        function.lower(stage)
+        held = any(source in self.held for source in stage.sources)
+        if held:
+            self.held.add(stage.result)
+        function = StageFunction.of(stage.sources, stage.result, stage.location)
+        kernel = None
+        if isinstance(stage, qflow.DenseOp) and stage.positions > 1 and not held:
+            kernel = self.namer.unique(f"{name}_kernel")
+        function.lower(stage, kernel)
+        self.functions += function.kernels
         self._emit(name, function, sources, self.memories[stage.result], block)
 
     def _emit(

@@ -177,6 +177,20 @@ class ScalarBuilder:
             arith.CmpiOp(bits, self.literal(bound, width), f"{prefix}{predicate}"), start
         )
 
+    def extremum(self, x: Scalar, y: Scalar, start: int, *, largest: bool) -> Scalar:
+        """Return the larger or the lesser of two; no logic where it is always the same one."""
+        if x.low >= y.high or y.low >= x.high:
+            return x if (x.low >= y.high) == largest else y
+        width, signed = width_of(min(x.low, y.low), max(x.high, y.high))
+        a, b = (self.resized(v, width, start) for v in (x, y))
+        if largest:
+            made = (arith.MaxSIOp if signed else arith.MaxUIOp)(a, b)
+            low, high = max(x.low, y.low), max(x.high, y.high)
+        else:
+            made = (arith.MinSIOp if signed else arith.MinUIOp)(a, b)
+            low, high = min(x.low, y.low), min(x.high, y.high)
+        return self.narrowed(Scalar(self.add(made, start), low, high, start), start)
+
     def select(self, bit: SSAValue, yes: SSAValue, no: SSAValue, start: int) -> SSAValue:
         """Return ``yes`` where ``bit`` is set."""
         return self.add(arith.SelectOp(bit, yes, no), start)

@@ -1,16 +1,20 @@
 """The function of one parallel stage: straight-line arithmetic on the elements of beats."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from xdsl.dialects import affine, arith, func
+from xdsl.dialects import affine, arith, func, memref
 from xdsl.dialects.builtin import (
     AffineMapAttr,
     DictionaryAttr,
+    IndexType,
+    IntegerAttr,
     IntegerType,
     LocationAttr,
     MemRefType,
     StringAttr,
+    i64,
 )
 from xdsl.dialects.builtin import ArrayAttr as ListAttr
 from xdsl.ir import Block, Region, SSAValue
@@ -19,8 +23,9 @@ from xdsl.ir.affine import AffineConstantExpr, AffineMap
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
 from fastml.dialects.array import Integers, integer_array
+from fastml.dialects.directives import ELEMENTS, START
 from fastml.dialects.elements import Elements
-from fastml.dialects.qflow import channel_of
+from fastml.dialects.qflow import ChannelType, Extremum, channel_of, linear_ranges
 from fastml.dialects.qflow_cycles import cycles_of
 from fastml.lowering.adder_graphs import from_attribute
 from fastml.lowering.cmvm.graph import Graph
@@ -36,58 +41,90 @@ def memref_of(elements: Elements) -> MemRefType[IntegerType]:
     return MemRefType(IntegerType(max(elements.container[0], 1)), (len(elements),))
 
 
+class Beat(NamedTuple):
+    """What a memory of a function holds, and in which cycle each element is there."""
+
+    channel: ChannelType
+    cycles: Integers
+
+    @classmethod
+    def of(cls, value: SSAValue) -> "Beat":
+        """Describe a channel of a graph."""
+        return cls(channel_of(value), cycles_of(value))
+
+
 class StageFunction:
     """Builds the function of one stage: operands in, result out, as memories of elements."""
 
-    def __init__(self, sources: Sequence[SSAValue], result: SSAValue, location: LocationAttr):
-        self.channels = [channel_of(source) for source in sources]
-        self.result = channel_of(result)
-        self.cycles = [cycles_of(source) for source in sources]
-        self.stored = cycles_of(result).tolist()
+    def __init__(self, operands: Sequence[Beat], result: Beat, location: LocationAttr):
+        self.operands, self.answer = operands, result
+        self.channels = [operand.channel for operand in operands]
+        self.result = result.channel
         self.location = location
+        self.indices = dict[int, SSAValue]()
+        self.kernels = list[func.FuncOp]()
+        """Functions that this one calls, made with it."""
         types = [memref_of(c.elements) for c in (*self.channels, self.result)]
         self.block = Block(arg_types=types)
         self.builder = ScalarBuilder(self.block, location)
         self.loaded = dict[tuple[int, int], Scalar]()
 
+    @classmethod
+    def of(
+        cls, sources: Sequence[SSAValue], result: SSAValue, location: LocationAttr
+    ) -> "StageFunction":
+        """Start the function from channels to a channel of a graph."""
+        return cls([Beat.of(source) for source in sources], Beat.of(result), location)
+
     def load(self, operand: int, element: int) -> Scalar:
         """Return one operand element, loaded once, at its own width."""
         if (operand, element) not in self.loaded:
-            channel = self.channels[operand]
-            low, high = int(channel.lows[element]), int(channel.highs[element])
-            cycle = int(self.cycles[operand][element])
-            if low == high:
-                self.loaded[operand, element] = constant(low)
-            else:
-                op = affine.LoadOp(self.block.args[operand], (), _at(element))
-                op.location = self.location
-                self.block.add_op(op)
-                self.builder.entered(op.result, cycle)
-                whole = Scalar(op.result, low, high, cycle)
-                self.loaded[operand, element] = self.builder.narrowed(whole, cycle)
+            memory = self.block.args[operand]
+            self.loaded[operand, element] = self._read(memory, self.operands[operand], element)
         return self.loaded[operand, element]
+
+    def _read(self, memory: SSAValue, beat: Beat, element: int) -> Scalar:
+        low, high = int(beat.channel.lows[element]), int(beat.channel.highs[element])
+        if low == high:
+            return constant(low)
+        cycle = int(beat.cycles[element])
+        op = affine.LoadOp(memory, (), _at(element))
+        op.location = self.location
+        self.block.add_op(op)
+        self.builder.entered(op.result, cycle)
+        return self.builder.narrowed(Scalar(op.result, low, high, cycle), cycle)
 
     def store(self, element: int, scalar: Scalar) -> None:
         """Store one result element, in the cycle that the schedule gives it."""
-        width = max(self.result.elements.container[0], 1)
+        self._write(self.block.args[-1], self.answer, element, scalar)
+
+    def _write(self, memory: SSAValue, beat: Beat, element: int, scalar: Scalar) -> None:
+        width = max(beat.channel.elements.container[0], 1)
         bits = self.builder.resized(scalar, width)
-        op = affine.StoreOp(bits, self.block.args[-1], (), _at(element))
-        self.builder.add(op, self.stored[element])
+        self.builder.add(affine.StoreOp(bits, memory, (), _at(element)), int(beat.cycles[element]))
 
     def copy(self) -> None:
         """Copy the operand."""
         for element in range(len(self.result)):
             self.store(element, self.load(0, element))
 
-    def lower(self, stage: qflow.StageOp) -> None:
-        """Append the arithmetic of the stage."""
+    def lower(self, stage: qflow.StageOp, kernel: str | None = None) -> None:
+        """Append the arithmetic of the stage.
+
+        With a name for a ``kernel``, a matrix that is applied at several positions becomes a
+        function of that name, which is called at each of them.
+        """
         match stage:
+            case qflow.DenseOp() if kernel is not None and stage.positions > 1:
+                self._instances(stage, kernel)
             case qflow.DenseOp():
                 self._dense(stage)
             case qflow.CombineOp():
                 self._combine(stage)
             case qflow.RearrangeOp():
                 self._rearrange(stage)
+            case qflow.MaximumOp():
+                self._maximum(stage)
             case _:
                 self._elementwise(stage)
 
@@ -175,12 +212,62 @@ class StageFunction:
         assert stage.node_cycles is not None, "the schedule was checked"
         rows, columns = stage.matrix.integers.shape
         graph = from_attribute(stage.graph, rows)
-        nodes = stage.node_cycles.integers.reshape(stage.positions, -1)
-        for position in range(stage.positions):
+        for position in range(len(self.result) // columns):
             inputs = [(0, position * rows + row) for row in range(rows)]
-            outputs = self._adders(graph, inputs, nodes[position])
+            outputs = self._adders(graph, inputs, stage.node_cycles.integers)
             for column, output in enumerate(outputs):
                 self.store(position * columns + column, output)
+
+    def _instances(self, stage: qflow.DenseOp, name: str) -> None:
+        """Make the function of one position, and call it at every one."""
+        rows, columns = stage.matrix.array.shape
+        lows, highs = stage.row_ranges
+        latest = self.operands[0].cycles.reshape(-1, rows).max(axis=0)
+        source = Beat(ChannelType.of((rows,), lows, highs), latest)
+        ends = linear_ranges(stage.matrix.integers, stage.bias.integers, lows, highs)
+        made = self.answer.cycles.reshape(-1, columns).max(axis=0)
+        result = Beat(ChannelType.of((columns,), *ends), made)
+        kernel = StageFunction([source], result, self.location)
+        kernel.lower(stage)
+        self.kernels.append(kernel.finish(name))
+        for position in range(stage.positions):
+            operand, answer = self._local(source.channel), self._local(result.channel)
+            for row in range(rows):
+                value = self.load(0, position * rows + row)
+                self._place(operand, source, row, value)
+            call = func.CallOp(name, [operand, answer], [])
+            call.location = self.location
+            self.block.add_op(call)
+            for column in range(columns):
+                element = position * columns + column
+                low, high = int(self.result.lows[element]), int(self.result.highs[element])
+                value = constant(low) if low == high else self._read(answer, result, column)
+                self.store(element, value)
+
+    def _place(self, memory: SSAValue, beat: Beat, element: int, scalar: Scalar) -> None:
+        """Store an element of a local memory, in its own cycle even if it is there before."""
+        cycle = int(beat.cycles[element])
+        if scalar.value is not None and scalar.cycle == cycle:
+            self._write(memory, beat, element, scalar)
+            return
+        width = max(beat.channel.elements.container[0], 1)
+        if element not in self.indices:
+            number = arith.ConstantOp.from_int_and_width(element, IndexType())
+            self.builder.add(number)
+            self.indices[element] = number.result
+        bits = self.builder.resized(scalar, width)
+        store = memref.StoreOp.get(bits, memory, [self.indices[element]])
+        store.attributes[START] = IntegerAttr(cycle, i64)
+        self.builder.add(store, cycle)
+
+    def _local(self, channel: ChannelType) -> SSAValue:
+        """Allocate a memory of the function."""
+        elements = channel.elements
+        op = memref.AllocOp.get(memref_of(elements).element_type, None, [len(elements)])
+        op.attributes[ELEMENTS] = StringAttr(str(elements))
+        op.location = self.location
+        self.block.add_op(op)
+        return op.memref
 
     def _combine(self, stage: qflow.CombineOp) -> None:
         assert stage.graph is not None
@@ -194,11 +281,33 @@ class StageFunction:
     def _rearrange(self, stage: qflow.RearrangeOp) -> None:
         places = [(k, e) for k, channel in enumerate(self.channels) for e in range(len(channel))]
         index: list[int] = stage.index.integers.tolist()
+        constants: list[int] = stage.constants.tolist()
         for element, source in enumerate(index):
-            self.store(element, self.load(*places[source]))
+            filled = source >= len(places)
+            value = constant(constants[source - len(places)]) if filled else None
+            self.store(element, value or self.load(*places[source]))
+
+    def _maximum(self, stage: qflow.MaximumOp) -> None:
+        assert stage.node_cycles is not None, "the schedule was checked"
+        places = [(k, e) for k, channel in enumerate(self.channels) for e in range(len(channel))]
+        trees = stage.trees
+        left: list[list[tuple[int, int] | Scalar]] = [
+            [places[entry] for entry in row] for row in trees.entries.tolist()
+        ]
+        cycles: list[int] = stage.node_cycles.integers.tolist()
+        largest = stage.kind.data is Extremum.MAX
+        for now in trees.rounds():
+            for row, place, node in zip(*(x.tolist() for x in now[:3]), strict=True):
+                pair = left[row][2 * place : 2 * place + 2]
+                a, b = (x if isinstance(x, Scalar) else self.load(*x) for x in pair)
+                left[row][place] = self.builder.extremum(a, b, cycles[node], largest=largest)
+            for row, place in zip(now.byes.tolist(), now.bye_places.tolist(), strict=True):
+                left[row][place] = left[row][2 * place]
+        for element, row in enumerate(left):
+            self.store(element, row[0] if isinstance(row[0], Scalar) else self.load(*row[0]))
 
     def _elementwise(self, stage: qflow.StageOp) -> None:
-        for element, cycle in enumerate(self.stored):
+        for element, cycle in enumerate(self.answer.cycles.tolist()):
             low, high = int(self.result.lows[element]), int(self.result.highs[element])
             if low == high:
                 self.store(element, constant(low))

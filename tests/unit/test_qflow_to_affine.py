@@ -47,7 +47,7 @@ class Random:
         self.values: list[SSAValue] = list(self.graph.body.block.args)
         makers = [
             *[self.dense, self.combine, self.multiply, self.rearrange],
-            *[self.rescale, self.threshold, self.lookup],
+            *[self.rescale, self.threshold, self.lookup, self.extremum],
         ]
         for number in range(int(self.rng.integers(1, 8))):
             maker = makers[int(self.rng.integers(len(makers)))]
@@ -116,8 +116,16 @@ class Random:
     def rearrange(self, edge: str) -> qflow.StageOp:
         sources = [self.pick() for _ in range(self.integer(1, 3))]
         total = sum(len(channel_of(x)) for x in sources)
-        index = self.rng.integers(0, total, self.integer(1, 5))
-        return qflow.RearrangeOp(edge, sources, index, (len(index),))
+        fill = self.rng.integers(-9, 9, self.integer(0, 2))
+        index = self.rng.integers(0, total + len(fill), self.integer(1, 9))
+        return qflow.RearrangeOp(edge, sources, index, (len(index),), fill)
+
+    def extremum(self, edge: str) -> qflow.StageOp:
+        sources = [self.pick() for _ in range(self.integer(1, 3))]
+        total = sum(len(channel_of(x)) for x in sources)
+        index = self.rng.integers(0, total, (self.integer(1, 4), self.integer(1, 6)))
+        kind = list(qflow.Extremum)[self.integer(0, 1)]
+        return qflow.MaximumOp(edge, sources, index, (len(index),), kind)
 
     def rescale(self, edge: str) -> qflow.StageOp:
         source = self.pick()
@@ -183,8 +191,12 @@ def meaning(stage: qflow.StageOp, operands: list[list[int]]) -> list[int]:
         case qflow.MultiplyOp():
             return [a * b for a, b in zip(*operands, strict=True)]
         case qflow.RearrangeOp():
-            joined = [v for beat in operands for v in beat]
+            joined = [v for beat in operands for v in beat] + stage.constants.tolist()
             return [joined[k] for k in stage.index.array.tolist()]
+        case qflow.MaximumOp():
+            joined = [v for beat in operands for v in beat]
+            best = max if stage.kind.data is qflow.Extremum.MAX else min
+            return [best(joined[k] for k in row) for row in stage.index.array.tolist()]
         case qflow.RescaleOp():
             names = ("offset", "shift", "low", "high")
             columns = [getattr(stage, name).array.tolist() for name in names]

@@ -99,9 +99,12 @@ def sources_of(op: ProcessOp) -> Sequence[SSAValue]:
 
 
 def is_streaming(block: Block) -> bool:
-    """Return whether a graph is a network of processes rather than one static design."""
+    """Return whether a graph has FIFOs: a network of processes, not one static design.
+
+    Without them, one that changes beats has values but no time: ``qflow-stream`` adds them.
+    """
     inputs = any(channel_of(argument).is_stream for argument in block.args)
-    return inputs or any(isinstance(op, FifoOp | BeatsOp) for op in block.ops)
+    return inputs or any(isinstance(op, FifoOp) for op in block.ops)
 
 
 def processes_of(block: Block) -> ProcessGraph:
@@ -164,8 +167,6 @@ def verify_streams(block: Block) -> None:
     terminator = block.last_op
     assert terminator is not None
     if not is_streaming(block):
-        several = any(channel_of(a).beats.data > 1 for a in block.args)
-        require(not several, "several beats a frame need inputs of protocol 'rv'")
         return
     for argument in block.args:
         require(channel_of(argument).is_stream, "with FIFOs, each input is of protocol 'rv'")

@@ -468,14 +468,6 @@ qflow.graph @bad ["x"] -> [] {
 
 // -----
 
-// CHECK: several beats a frame need inputs of protocol 'rv'
-qflow.graph @pulses ["x"] -> [] {
-^bb0(%x: !qflow.channel<pulse, 1, "0..1", 2>):
-  qflow.yield
-}
-
-// -----
-
 // CHECK: with FIFOs, each input is of protocol 'rv'
 qflow.graph @mixed ["x", "y"] -> [] {
 ^bb0(%x: !qflow.channel<pulse, 1, "0..1">, %y: !qflow.channel<rv, 1, "0..1">):

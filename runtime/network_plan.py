@@ -1,12 +1,10 @@
 """Networks made ready for evaluation: one closure an operation, on whole chunks of frames.
 
 Between steps every edge is an array with the frames in front of the network's own shape.
-Integers travel in their *carrier*, the cheapest machine type in which they are exact: float32
-below 2**24 and float64 below 2**53, so that BLAS multiplies them, else Python integers.
+Integers travel in their *carrier* (:mod:`fastml.runtime.carriers`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,26 +16,41 @@ from fastml.dialects import inference, reference
 from fastml.dialects.array import Array, integer_array
 from fastml.dialects.fastml import (
     ConstantOp,
+    ConvOp,
     ElementwiseOp,
     ExactCastOp,
     ExactOp,
+    ExtremumOp,
     LayerOp,
     MatMulOp,
+    MaxPoolOp,
     NetworkOp,
     ProductOp,
     QuantiseOp,
     RearrangeOp,
+    ReduceOp,
+    Reduction,
     SoftmaxOp,
     SumOp,
     constant_of,
     element_type,
     shape_of,
 )
-from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, RatioType, ScaledType
-
-Number: TypeAlias = NDArray[Any]
-Environment: TypeAlias = dict[SSAValue, Number]
-Step: TypeAlias = Callable[[Environment], None]
+from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, ScaledType
+from fastml.runtime import spatial
+from fastml.runtime.carriers import (
+    Environment,
+    Number,
+    Step,
+    carrier_of,
+    decoder,
+    integer_reader,
+    integers_of,
+    is_quantised,
+    largest_of,
+    quantised_type,
+    to_carrier,
+)
 
 ONE_THREAD = 1 << 18
 """A product of so many multiplications OpenBLAS still computes in one thread."""
@@ -49,83 +62,6 @@ def frame_shape(value: SSAValue) -> tuple[int, ...]:
     """Return the shape of one frame as users see it: without the batch axis of 1."""
     shape = shape_of(value)
     return shape[1:] if shape[:1] == (1,) else shape
-
-
-# -- carriers: the machine types that integers travel in -----------------------------------
-
-
-def _carrier(largest: int) -> np.dtype[Any]:
-    """Return the cheapest type in which integers up to ``largest`` are exact."""
-    if largest < 1 << 24:
-        return np.dtype(np.float32)
-    if largest < 1 << 53:
-        return np.dtype(np.float64)
-    return np.dtype(object)
-
-
-def _largest(element: QuantisedType) -> int:
-    """Return the largest magnitude of a raw value, its integer, and steps between."""
-    low, high = element.raw_range
-    shift = element.shift
-    offset = max((abs(int(s)) for s in (shift.min(), shift.max())), default=0)
-    return element.weight * max(-low, high) + offset
-
-
-def _type(value: SSAValue) -> QuantisedType:
-    element = element_type(value)
-    assert isinstance(element, QuantisedType)
-    return element
-
-
-def _is_quantised(value: SSAValue) -> bool:
-    return isinstance(element_type(value), QuantisedType)
-
-
-def _to(array: Number, dtype: np.dtype[Any]) -> Number:
-    """Convert exact integers between carriers."""
-    if array.dtype == dtype:
-        return array
-    if dtype.kind == "O" and array.dtype.kind == "f":
-        return array.astype(np.int64).astype(object)
-    return array.astype(dtype)
-
-
-def _integers_of(element: QuantisedType) -> Callable[[Number], Number]:
-    """Return the function from raw values, in their carrier, to integers in the same."""
-    shift = _to(element.shift, _carrier(_largest(element)))
-    weight = element.weight
-    if weight == 1 and not element.shift.any():
-        return lambda raw: raw
-    return lambda raw: raw * weight + shift
-
-
-def _decoder(element: QuantisedType) -> Callable[[Number], NDArray[np.float32]]:
-    """Return ``element.decode`` for raw values in their carrier.
-
-    A float carries the sign of a zero, which an integer does not have: adding zero drops it.
-    """
-    if _carrier(_largest(element)).kind == "O":
-        return lambda raw: np.asarray(element.decode(raw), np.float32)
-    integers = _integers_of(element)
-    single = np.float32
-    match element:
-        case FixedType(fraction=fraction) if abs(fraction.data) <= 120:
-            factor = single(2.0**-fraction.data)
-            return lambda raw: _unsigned_zero(raw.astype(single, copy=False) * factor)
-        case ScaledType(scale=scale) | BipolarType(scale=scale):
-            scales = np.asarray(scale.array, single)
-            return lambda raw: _unsigned_zero(integers(raw).astype(single, copy=False) * scales)
-        case RatioType(divisor=divisor):
-            by = single(divisor.data)
-            return lambda raw: _unsigned_zero(raw.astype(single, copy=False) / by)
-        case _:
-            return lambda raw: np.asarray(element.decode(_to(raw, np.dtype(object))), single)
-
-
-def _unsigned_zero(fresh: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Make each -0 of an array that nobody else holds a +0."""
-    fresh += np.float32(0)
-    return fresh
 
 
 # -- plans ---------------------------------------------------------------------------------
@@ -154,7 +90,7 @@ class _Plan:
         self.widest = max(self.widest, int(np.prod(shape_of(value))))
         element = element_type(value)
         if isinstance(element, QuantisedType):
-            self.decoders[value] = _decoder(element)
+            self.decoders[value] = decoder(element)
 
     def _step(self, op: LayerOp) -> Step:
         match op:
@@ -164,6 +100,15 @@ class _Plan:
                 return _combination(op)
             case RearrangeOp():
                 return _rearrangement(op)
+            case ConvOp():
+                return spatial.convolution(op)
+            case MaxPoolOp():
+                return spatial.maximum(op)
+            case ReduceOp():
+                return spatial.reduction(op)
+            case ExtremumOp():
+                readers = [self._reader(value, len(shape_of(op.result))) for value in op.inputs]
+                return spatial.extremum(op, readers)
             case QuantiseOp():
                 return self._quantiser(op)
             case ExactCastOp():
@@ -215,7 +160,7 @@ class _Plan:
         read = self._reader(op.input, len(shape_of(op.result)))
         to, result = op.to, op.result
         low, high = op.low.data, op.high.data
-        dtype = _carrier(_largest(to))
+        dtype = carrier_of(largest_of(to))
         if isinstance(to, BipolarType):
 
             def sign(environment: Environment) -> None:
@@ -228,28 +173,28 @@ class _Plan:
 
         def step(environment: Environment) -> None:
             raw = reference.quantise(read(environment), scale, zero_point, low, high, rounding)
-            environment[result] = _to(raw, dtype)
+            environment[result] = to_carrier(raw, dtype)
 
         return step
 
     def _cast(self, op: ExactCastOp) -> Step:
-        to, value, result = _type(op.result), op.input, op.result
-        dtype = _carrier(_largest(to))
+        to, value, result = quantised_type(op.result), op.input, op.result
+        dtype = carrier_of(largest_of(to))
         element = element_type(value)
         if isinstance(element, QuantisedType):
             assert to.weight == 1, "bipolar numbers are made by quantisers only"
             factors = integer_array(np.vectorize(int, otypes=[object])(element.step / to.step))
-            largest = _largest(element) * int(np.max(factors)) + int(np.max(np.abs(to.shift)))
-            wide = _carrier(largest)
+            largest = largest_of(element) * int(np.max(factors)) + int(np.max(np.abs(to.shift)))
+            wide = carrier_of(largest)
             integers, factors, shift = (
-                _integers_of(element),
-                _to(factors, wide),
-                _to(to.shift, wide),
+                integers_of(element),
+                to_carrier(factors, wide),
+                to_carrier(to.shift, wide),
             )
 
             def regrid(environment: Environment) -> None:
-                raw = _to(integers(environment[value]), wide) * factors - shift
-                environment[result] = _to(raw, dtype)
+                raw = to_carrier(integers(environment[value]), wide) * factors - shift
+                environment[result] = to_carrier(raw, dtype)
 
             return regrid
         read = self._reader(value, len(shape_of(value)))
@@ -257,14 +202,17 @@ class _Plan:
         def step(environment: Environment) -> None:
             raw, exact = to.encode(read(environment))
             assert exact.all(), f"'{op.edge_name}' was proved to lie on its grid"
-            environment[result] = _to(raw, dtype)
+            environment[result] = to_carrier(raw, dtype)
 
         return step
 
 
 def _require_grids(op: LayerOp) -> None:
     """Refuse exact operators whose operands are not integers, or not proved to be."""
-    if isinstance(op, ExactOp) and not _is_quantised(op.result):
+    of_reals = isinstance(op, ExtremumOp) or (
+        isinstance(op, ReduceOp) and op.kind.data is not Reduction.SUM
+    )
+    if isinstance(op, ExactOp) and not of_reals and not is_quantised(op.result):
         raise FastmlError(
             "an operand is not quantised",
             op,
@@ -297,18 +245,18 @@ def _matmul(op: MatMulOp) -> Step:
     constant = constant or constant_of(left)
     assert constant is not None, "the verifier demands one"
     varying = left if on_right else right
-    weights = _type(constant.result).integer(constant.value.array)
+    weights = quantised_type(constant.result).integer(constant.value.array)
     axis = (-2 if weights.ndim > 1 else -1) if on_right else -1
     magnitude = np.abs(weights).sum(axis=axis, dtype=object if weights.dtype.kind == "O" else None)
-    element = _type(varying)
-    largest = _largest(element) * max(int(np.max(magnitude, initial=0)), 1)
-    dtype, out = _carrier(largest), _carrier(_largest(_type(result)))
-    integers, matrix = _integers_of(element), _to(weights, dtype)
+    element = quantised_type(varying)
+    largest = largest_of(element) * max(int(np.max(magnitude, initial=0)), 1)
+    dtype, out = carrier_of(largest), carrier_of(largest_of(quantised_type(result)))
+    integers, matrix = integers_of(element), to_carrier(weights, dtype)
     rank, shape = len(shape_of(varying)), shape_of(result)
     flat = on_right and matrix.ndim == 2
 
     def step(environment: Environment) -> None:
-        operand = _to(integers(environment[varying]), dtype)
+        operand = to_carrier(integers(environment[varying]), dtype)
         frames = len(operand)
         if flat:  # one large product instead of one small one a frame
             product = _product(operand.reshape(-1, matrix.shape[0]), matrix)
@@ -316,7 +264,7 @@ def _matmul(op: MatMulOp) -> Step:
             product = (operand[..., None, :] if rank == 1 else operand) @ matrix
         else:
             product = matrix @ (operand[..., :, None] if rank == 1 else operand)
-        environment[result] = _to(product.reshape(frames, *shape), out)
+        environment[result] = to_carrier(product.reshape(frames, *shape), out)
 
     return step
 
@@ -339,14 +287,14 @@ def _product(rows: Number, matrix: Number) -> Number:
 def _combination(op: SumOp | ProductOp) -> Step:
     """Add or multiply integers of varying tensors."""
     result, rank = op.result, len(shape_of(op.result))
-    out = _carrier(_largest(_type(result)))
+    out = carrier_of(largest_of(quantised_type(result)))
     if isinstance(op, ProductOp):
-        bounds = [_largest(_type(value)) for value in (op.left, op.right)]
-        wide = _carrier(max(bounds[0] * bounds[1], *bounds))
-        left, right = (_integer_reader(value, wide, rank) for value in (op.left, op.right))
+        bounds = [largest_of(quantised_type(value)) for value in (op.left, op.right)]
+        wide = carrier_of(max(bounds[0] * bounds[1], *bounds))
+        left, right = (integer_reader(value, wide, rank) for value in (op.left, op.right))
 
         def multiply(environment: Environment) -> None:
-            environment[result] = _to(left(environment) * right(environment), out)
+            environment[result] = to_carrier(left(environment) * right(environment), out)
 
         return multiply
     factors = [
@@ -354,53 +302,36 @@ def _combination(op: SumOp | ProductOp) -> Step:
         for factor, sign in zip(inference.sum_factors(op), op.signs, strict=True)
     ]
     bounds = [
-        _largest(_type(value)) * max(int(np.max(np.abs(factor))), 1)
+        largest_of(quantised_type(value)) * max(int(np.max(np.abs(factor))), 1)
         for value, factor in zip(op.inputs, factors, strict=True)
     ]
-    wide = _carrier(sum(bounds))
-    readers = [_integer_reader(value, wide, rank) for value in op.inputs]
-    scaled = [(read, _to(factor, wide)) for read, factor in zip(readers, factors, strict=True)]
+    wide = carrier_of(sum(bounds))
+    readers = [integer_reader(value, wide, rank) for value in op.inputs]
+    scaled = [
+        (read, to_carrier(factor, wide)) for read, factor in zip(readers, factors, strict=True)
+    ]
 
     def add(environment: Environment) -> None:
         terms = [
             read(environment) if np.all(factor == 1) else read(environment) * factor
             for read, factor in scaled
         ]
-        environment[result] = _to(sum(terms[1:], terms[0]), out)
+        environment[result] = to_carrier(sum(terms[1:], terms[0]), out)
 
     return add
-
-
-def _integer_reader(
-    value: SSAValue, dtype: np.dtype[Any], rank: int
-) -> Callable[[Environment], Number]:
-    """Return a function that gives the integers of an operand, aligned to ``rank``."""
-    element = _type(value)
-    constant = constant_of(value)
-    if constant is not None:
-        fixed = _to(element.integer(constant.value.array), dtype)
-        return lambda _: fixed
-    integers = _integers_of(element)
-    missing = (1,) * (rank - len(shape_of(value)))
-
-    def read(environment: Environment) -> Number:
-        found = _to(integers(environment[value]), dtype)
-        return found.reshape(len(found), *missing, *found.shape[1:])
-
-    return read
 
 
 def _rearrangement(op: RearrangeOp) -> Step:
     result, shape = op.result, shape_of(op.result)
     index = None if op.index is None else op.index_map
-    quantised = _is_quantised(result)
-    dtype = _carrier(_largest(_type(result))) if quantised else np.dtype(np.float32)
+    quantised = is_quantised(result)
+    dtype = carrier_of(largest_of(quantised_type(result))) if quantised else np.dtype(np.float32)
 
     def flat(value: SSAValue, environment: Environment, frames: int) -> Number:
         constant = constant_of(value)
         if constant is None:
-            return _to(environment[value].reshape(frames, -1), dtype)
-        row = _to(constant.value.array.reshape(1, -1), dtype)
+            return to_carrier(environment[value].reshape(frames, -1), dtype)
+        row = to_carrier(constant.value.array.reshape(1, -1), dtype)
         return np.broadcast_to(row, (frames, row.shape[1]))
 
     varying = next(value for value in op.inputs if constant_of(value) is None)
@@ -446,9 +377,11 @@ def run(
             part = array[start : start + size]
             part = part.reshape(len(part), *shape_of(value))
             carrier = (
-                _carrier(_largest(_type(value))) if _is_quantised(value) else np.dtype(np.float32)
+                carrier_of(largest_of(quantised_type(value)))
+                if is_quantised(value)
+                else np.dtype(np.float32)
             )
-            environment[value] = _to(part, carrier)
+            environment[value] = to_carrier(part, carrier)
         for step in steps:
             step(environment)
         for value in found:
@@ -459,7 +392,7 @@ def run(
 def _collect(value: SSAValue, parts: Sequence[Number]) -> Array:
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
     whole = whole.reshape(len(whole), *frame_shape(value))
-    if not _is_quantised(value):
+    if not is_quantised(value):
         return np.asarray(whole, np.float32)
     return integer_array(whole if whole.dtype.kind == "O" else whole.astype(np.int64))
 

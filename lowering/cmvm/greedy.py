@@ -5,12 +5,13 @@ in whether columns are first written as differences, are solved and the cheapest
 is kept. How many is a matter of the problem's size and budget, never of the clock.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastml.lowering.cmvm.blocks import blocks_of, gathered, joined
 from fastml.lowering.cmvm.csd import Digits, compact, csd
 from fastml.lowering.cmvm.differences import differences
 from fastml.lowering.cmvm.graph import Graph
@@ -30,6 +31,8 @@ _DISTANCES = 20_000_000
 """Matrix entries times columns up to which column differences are searched."""
 _DIFFERENCE_BITS = 40
 """Bits of weights up to which they are."""
+_ROWS = 128
+"""Inputs of a part of a matrix that falls apart; blocks of fewer are solved together."""
 _LATEST = 64
 """Levels by which inputs are told apart; later ones count as that late."""
 
@@ -76,13 +79,26 @@ def solve(problem: Problem) -> Graph:
     bits, quantisers and deadlines: all bits are computed, as early as this search can.
     """
     matrix, bias = problem.fold(problem.matrix, problem.bias)
+    digits = int(np.count_nonzero(csd(_distinct(matrix, bias).matrix)))
+    variants = list(_variants(problem.budget, digits, problem.seed))
+    blocks = gathered(blocks_of(matrix), _ROWS)
+    if len(blocks) < 2:
+        return _solve_block(problem, matrix, bias, variants)
+    parts = [block.problem(problem, matrix, bias) for block in blocks]
+    graphs = [_solve_block(part, part.matrix, part.bias, variants) for part in parts]
+    return joined(problem, bias, blocks, graphs)
+
+
+def _solve_block(
+    problem: Problem, matrix: Integers, bias: Integers, variants: Sequence[Variant]
+) -> Graph:
+    """Solve a matrix whose fixed inputs have been moved to its bias."""
     columns = _distinct(matrix, bias)
     levels = _levels(problem)
-    digits = int(np.count_nonzero(csd(columns.matrix)))
     best: tuple[tuple[bool, float, int], Graph] | None = None
     small = columns.matrix.size * columns.matrix.shape[1] <= _DISTANCES
     narrow = bool(np.all(np.abs(matrix) < 1 << _DIFFERENCE_BITS))
-    for variant in _variants(problem.budget, digits, problem.seed):
+    for variant in variants:
         if variant.differences > 1 and not (small and narrow):
             variant = replace(variant, differences=1)
         spans = list(zip(problem.low.tolist(), problem.high.tolist(), strict=True))

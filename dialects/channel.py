@@ -32,12 +32,13 @@ class Protocol(StrEnum):
 class Ranges:
     """Inclusive integer range of each element of a beat."""
 
-    __slots__ = ("_key", "highs", "lows")
+    __slots__ = ("_elements", "_key", "highs", "lows")
 
     def __init__(self, lows: Integers, highs: Integers):
         self.lows = integer_array(lows).reshape(-1)
         self.highs = integer_array(highs).reshape(-1)
         self._key = (tuple(self.lows.tolist()), tuple(self.highs.tolist()))
+        self._elements: Elements | None = None
 
     def __len__(self) -> int:
         return len(self.lows)
@@ -74,7 +75,9 @@ class Ranges:
     @property
     def elements(self) -> Elements:
         """Narrowest layout that holds every element."""
-        return Elements.of_ranges(*self._key)
+        if self._elements is None:
+            self._elements = Elements.of_ranges(*self._key)
+        return self._elements
 
 
 @irdl_attr_definition

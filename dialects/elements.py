@@ -9,6 +9,7 @@ so that upstream tools parse our text.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 _RUN = re.compile(r"(?:(\d+) x )?([su])(\d+)")
@@ -38,12 +39,12 @@ class Elements:
             runs.append(f"{count} x {element}" if count > 1 else element)
         return ", ".join(runs)
 
-    @property
+    @cached_property
     def total_width(self) -> int:
         """Bits of the packed beat."""
         return sum(self.widths)
 
-    @property
+    @cached_property
     def offsets(self) -> tuple[int, ...]:
         """Lowest bit of each element in the packed beat."""
         offsets, offset = list[int](), 0
@@ -52,7 +53,7 @@ class Elements:
             offset += width
         return tuple(offsets)
 
-    @property
+    @cached_property
     def container(self) -> tuple[int, bool]:
         """Narrowest single integer type, as (width, signed), that holds every element."""
         signed = any(self.signed)

@@ -59,9 +59,11 @@ from fastml.dialects.qflow_functions import (
 from fastml.dialects.qflow_linear import CombineOp, DenseOp, MultiplyOp, linear_ranges
 from fastml.dialects.qflow_processes import is_streaming, verify_streams
 from fastml.dialects.qflow_stage import FoldedAttr, ParallelAttr, StageOp, properties_of, require
-from fastml.dialects.qflow_streams import BeatsOp, DeserialiseOp, FifoOp, SerialiseOp
+from fastml.dialects.qflow_streams import BeatsOp, DeserialiseOp, FifoOp, RegroupOp, SerialiseOp
+from fastml.dialects.qflow_windows import AccessOp, ReduceKind, ReduceOp, ReorderOp, WindowOp
 
 __all__ = [
+    "AccessOp",
     "AdderGraphAttr",
     "BeatsOp",
     "ChannelType",
@@ -83,12 +85,17 @@ __all__ = [
     "Ranges",
     "RangesAttr",
     "RearrangeOp",
+    "ReduceKind",
+    "ReduceOp",
+    "RegroupOp",
+    "ReorderOp",
     "RescaleOp",
     "Rounding",
     "RoundingAttr",
     "SerialiseOp",
     "StageOp",
     "ThresholdOp",
+    "WindowOp",
     "YieldOp",
     "channel_of",
     "linear_ranges",
@@ -275,9 +282,12 @@ Qflow = Dialect(
         MaximumOp,
         MultiplyOp,
         RearrangeOp,
+        ReduceOp,
+        ReorderOp,
         RescaleOp,
         SerialiseOp,
         ThresholdOp,
+        WindowOp,
         YieldOp,
     ],
     [

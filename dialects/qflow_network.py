@@ -7,7 +7,11 @@ from fastml.dialects.qflow import GraphOp, StageOp
 from fastml.dialects.qflow_cycles import cycles_of
 from fastml.dialects.qflow_processes import QflowProcess, processes_of
 from fastml.dialects.qflow_streams import DeserialiseOp, FifoOp, SerialiseOp
-from fastml.dialects.token_flow import Fifo, Network, Process, Sink, Source
+from fastml.dialects.qflow_windows import AccessOp, ReduceOp, steps_of
+from fastml.dialects.token_flow import Fifo, Network, Process, Read, Sink, Source, Write
+
+ACCESS_LATENCY = 1
+"""Cycles in which a process reads the memory of the FIFO in front of it."""
 
 
 def network_of(graph: GraphOp) -> Network:
@@ -40,21 +44,30 @@ def _fifos_behind(value: SSAValue) -> list[str]:
 
 def latency_of(value: SSAValue) -> int:
     """Return the cycles from the firing of a process until a channel of it is pushed."""
-    if isinstance(value.owner, StageOp):
-        return int(cycles_of(value).max(initial=0))
-    return 0
+    match value.owner:
+        case StageOp():
+            return int(cycles_of(value).max(initial=0))
+        case AccessOp():
+            return ACCESS_LATENCY
+        case _:
+            return 0
 
 
 def token_process(process: QflowProcess) -> Process:
     """Return what a process consumes and produces when."""
     reads = [fifo.edge.data for fifo in process.reads]
+    writes = [fifo.edge.data for fifo in process.writes]
     match process.changes_beats:
         case SerialiseOp():
-            writes = [fifo.edge.data for fifo in process.writes]
             return Process.serialise(process.name, reads[0], writes, process.phases)
-        case DeserialiseOp():
-            writes = [fifo.edge.data for fifo in process.writes]
+        case DeserialiseOp() | ReduceOp():
             return Process.deserialise(process.name, reads[0], writes, process.phases)
-        case None:
+        case AccessOp() as op:
+            steps = steps_of(op)
+            read = Read(reads[0], steps.needs, steps.consumes)
+            gives = (Write(fifo, steps.produces, ACCESS_LATENCY) for fifo in writes)
+            return Process(process.name, 1, (read,), tuple(gives), len(steps))
+        case op:
+            assert op is None
             latencies = {fifo.edge.data: latency_of(fifo.input) for fifo in process.writes}
             return Process.cluster(process.name, process.interval, reads, latencies)

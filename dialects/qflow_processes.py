@@ -16,9 +16,10 @@ from xdsl.utils.disjoint_set import DisjointSet
 
 from fastml.dialects.channel import channel_of
 from fastml.dialects.qflow_stage import FoldedAttr, StageOp, require
-from fastml.dialects.qflow_streams import BeatsOp, DeserialiseOp, FifoOp, SerialiseOp
+from fastml.dialects.qflow_streams import BeatsOp, FifoOp, RegroupOp
+from fastml.dialects.qflow_windows import AccessOp, ReduceOp, steps_of
 
-ProcessOp: TypeAlias = StageOp | SerialiseOp | DeserialiseOp
+ProcessOp: TypeAlias = StageOp | BeatsOp
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,36 @@ class QflowProcess:
         return [op for op in self.ops if isinstance(op, StageOp)]
 
     @property
-    def changes_beats(self) -> SerialiseOp | DeserialiseOp | None:
-        """The operation that makes it one, if it is no cluster of stages."""
+    def changes_beats(self) -> BeatsOp | None:
+        """The operation that changes beats or their order, if it is no cluster of stages."""
         (op, *_) = self.ops
-        return None if isinstance(op, StageOp) else op
+        return op if isinstance(op, BeatsOp) else None
 
     @property
     def phases(self) -> int:
-        """Firings for each beat of the channel that has one a frame; 1 for stages."""
-        op = self.changes_beats
-        return 1 if op is None else channel_of(op.parts).beats.data
+        """Firings until it begins again: 1 for stages, a whole frame for a window."""
+        match self.changes_beats:
+            case RegroupOp(count=count):
+                return count
+            case ReduceOp(count=count):
+                return count.data
+            case AccessOp() as op:
+                return len(steps_of(op))
+            case _:
+                return 1
 
     @property
     def beats(self) -> int:
         """Firings a frame."""
-        op = self.changes_beats
-        return channel_of(self.ops[0].result if op is None else op.parts).beats.data
+        match self.changes_beats:
+            case RegroupOp(parts=parts):
+                return channel_of(parts).beats.data
+            case ReduceOp(input=source):
+                return channel_of(source).beats.data
+            case AccessOp() as op:
+                return len(steps_of(op))
+            case _:
+                return channel_of(self.ops[0].result).beats.data
 
     @property
     def interval(self) -> int:
@@ -109,9 +124,7 @@ def is_streaming(block: Block) -> bool:
 
 def processes_of(block: Block) -> ProcessGraph:
     """Return the processes of a streaming graph; raise ``VerifyException`` on a cycle."""
-    ops: list[ProcessOp] = [
-        op for op in block.ops if isinstance(op, StageOp | SerialiseOp | DeserialiseOp)
-    ]
+    ops: list[ProcessOp] = [op for op in block.ops if isinstance(op, StageOp | BeatsOp)]
     order = {op: number for number, op in enumerate(ops)}
     sets = DisjointSet(ops)
     readers = dict[SSAValue, StageOp]()

@@ -6,7 +6,7 @@ FIFOs. Changing the number of beats is a process of its own.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from xdsl.dialects.builtin import IntAttr, StringAttr
@@ -66,7 +66,7 @@ class FifoOp(IRDLOperation):
 
 
 class BeatsOp(IRDLOperation, ABC):
-    """A process that changes the number of beats a frame, and keeps its elements."""
+    """A process of its own that changes the number or the order of beats, between FIFOs."""
 
     edge = prop_def(StringAttr)
     input = operand_def(ChannelType)
@@ -76,49 +76,84 @@ class BeatsOp(IRDLOperation, ABC):
     traits = traits_def(Pure())
     assembly_format = "$edge `(` $input `)` attr-dict `:` type($input) `->` type($result)"
 
-    def _build(self, edge: str, input: SSAValue, result: Attribute) -> None:
+    def _build(
+        self,
+        edge: str,
+        input: SSAValue,
+        result: Attribute,
+        parameters: Mapping[str, Attribute] | None = None,
+    ) -> None:
         super().__init__(
             operands=[input],
-            properties={"edge": StringAttr(edge)},
+            properties={"edge": StringAttr(edge), **(parameters or {})},
             result_types=[result],
         )
-
-    @property
-    @abstractmethod
-    def whole(self) -> SSAValue:
-        """The channel that has one beat a frame."""
-
-    @property
-    @abstractmethod
-    def parts(self) -> SSAValue:
-        """The channel that has several."""
 
     @abstractmethod
     def convert(self, values: Integers) -> Integers:
         """Map beats of the operand, ``(frames * beats, elements)``, to those of the result."""
 
     def verify_(self) -> None:
-        """Check protocol and sizes."""
+        """Check the protocol, then all else."""
         require(not channel_of(self.result).is_stream, "only a FIFO gives a channel of 'rv'")
-        whole, parts = channel_of(self.whole), channel_of(self.parts)
-        require(whole.beats.data == 1, "a whole frame is one beat")
-        lanes = lanes_of(len(whole), parts.beats.data)
-        require(
-            parts.dimensions == (lanes,),
-            f"{len(whole)} elements in {parts.beats.data} beats are {lanes} a beat",
-        )
-        self.verify_ranges(*lane_ranges(whole, parts.beats.data))
+        self.verify_change()
 
     @abstractmethod
-    def verify_ranges(self, lows: Integers, highs: Integers) -> None:
-        """Check the ranges against those that the lanes have given the whole frame's."""
+    def verify_change(self) -> None:
+        """Check parameters, sizes and ranges."""
+
+    def verify_ranges(self, expected: ChannelType) -> None:
+        """Check that the result has the exact ranges of ``expected``."""
+        actual = channel_of(self.result)
+        lows, highs = expected.lows, expected.highs
+        for element in np.flatnonzero((lows != actual.lows) | (highs != actual.highs))[:1].tolist():
+            require(
+                False,
+                f"element {element} of the result ranges over {lows[element]}..{highs[element]}, "
+                f"its type says {actual.lows[element]}..{actual.highs[element]}",
+            )
+
+
+class RegroupOp(BeatsOp, ABC):
+    """A change between whole beats and their parts, which keeps the elements in order."""
+
+    @property
+    @abstractmethod
+    def whole(self) -> SSAValue:
+        """The channel of fewer beats."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> SSAValue:
+        """The channel that has ``count`` beats for each of them."""
+
+    @property
+    def count(self) -> int:
+        """Parts of a whole beat."""
+        return channel_of(self.parts).beats.data // channel_of(self.whole).beats.data
+
+    def verify_change(self) -> None:
+        """Check sizes and ranges."""
+        whole, parts = channel_of(self.whole), channel_of(self.parts)
+        wholes, beats = whole.beats.data, parts.beats.data
+        require(beats % wholes == 0, f"{beats} beats are no whole number for each of {wholes}")
+        lanes = lanes_of(len(whole), self.count)
+        require(
+            parts.dimensions == (lanes,),
+            f"{len(whole)} elements in {self.count} beats are {lanes} a beat",
+        )
+        self.verify_lanes(*lane_ranges(whole, self.count))
+
+    @abstractmethod
+    def verify_lanes(self, lows: Integers, highs: Integers) -> None:
+        """Check the ranges against those that the lanes have given the whole beat's."""
 
 
 @irdl_op_definition
-class SerialiseOp(BeatsOp):
-    """One beat of N elements, sent in b beats of P = ceil(N / b).
+class SerialiseOp(RegroupOp):
+    """Each beat of N elements, sent in b beats of P = ceil(N / b).
 
-    Beat ``k`` holds the elements from ``k * P`` on, and zeros beyond the last of them.
+    Beat ``k`` of them holds the elements from ``k * P`` on, and zeros beyond the last of them.
     """
 
     name = "qflow.serialise"
@@ -126,7 +161,8 @@ class SerialiseOp(BeatsOp):
     def __init__(self, edge: str, input: SSAValue, beats: int):
         source = channel_of(input)
         shape = (lanes_of(len(source), beats),)
-        self._build(edge, input, ChannelType.of(shape, *lane_ranges(source, beats), beats=beats))
+        total = beats * source.beats.data
+        self._build(edge, input, ChannelType.of(shape, *lane_ranges(source, beats), beats=total))
 
     @property
     def whole(self) -> SSAValue:
@@ -139,10 +175,10 @@ class SerialiseOp(BeatsOp):
         return self.result
 
     def convert(self, values: Integers) -> Integers:
-        """Split each frame."""
-        return split_beats(values, channel_of(self.result).beats.data)
+        """Split each beat."""
+        return split_beats(values, self.count)
 
-    def verify_ranges(self, lows: Integers, highs: Integers) -> None:
+    def verify_lanes(self, lows: Integers, highs: Integers) -> None:
         """Check that each lane has exactly what it carries in some beat."""
         actual = channel_of(self.result)
         differs = np.flatnonzero((lows != actual.lows) | (highs != actual.highs))
@@ -151,8 +187,8 @@ class SerialiseOp(BeatsOp):
 
 
 @irdl_op_definition
-class DeserialiseOp(BeatsOp):
-    """b beats of P elements, gathered into one of N; what lies beyond N is dropped.
+class DeserialiseOp(RegroupOp):
+    """b beats of P elements at a time, gathered into one of N; what lies beyond N is dropped.
 
     Elements may have narrower ranges than their lane: that is a promise of who writes the
     stream, which the interpreter checks.
@@ -161,9 +197,15 @@ class DeserialiseOp(BeatsOp):
     name = "qflow.deserialise"
 
     def __init__(
-        self, edge: str, input: SSAValue, shape: Sequence[int], lows: Integers, highs: Integers
+        self,
+        edge: str,
+        input: SSAValue,
+        shape: Sequence[int],
+        lows: Integers,
+        highs: Integers,
+        beats: int = 1,
     ):
-        self._build(edge, input, ChannelType.of(shape, lows, highs))
+        self._build(edge, input, ChannelType.of(shape, lows, highs, beats=beats))
 
     @property
     def whole(self) -> SSAValue:
@@ -176,10 +218,10 @@ class DeserialiseOp(BeatsOp):
         return self.input
 
     def convert(self, values: Integers) -> Integers:
-        """Join the beats of each frame."""
-        return join_beats(values, channel_of(self.input).beats.data, len(channel_of(self.result)))
+        """Join the parts of each beat."""
+        return join_beats(values, self.count, len(channel_of(self.result)))
 
-    def verify_ranges(self, lows: Integers, highs: Integers) -> None:
+    def verify_lanes(self, lows: Integers, highs: Integers) -> None:
         """Check that no lane is too narrow for what it brings."""
         actual = channel_of(self.input)
         outside = np.flatnonzero((lows < actual.lows) | (highs > actual.highs))
@@ -188,19 +230,19 @@ class DeserialiseOp(BeatsOp):
 
 
 def lanes_of(elements: int, beats: int) -> int:
-    """Return how many elements a beat holds if a frame of ``elements`` is sent in ``beats``."""
+    """Return how many elements a beat holds if a whole of ``elements`` is sent in ``beats``."""
     return -(-elements // beats)
 
 
 def lane_ranges(whole: ChannelType, beats: int) -> tuple[Integers, Integers]:
-    """Return the range of each lane over the beats of a frame, 0 where a beat is padded."""
+    """Return the range of each lane over the parts of a beat, 0 where a part is padded."""
     lows = split_beats(whole.lows[None], beats)
     highs = split_beats(whole.highs[None], beats)
     return integer_array(lows.min(axis=0)), integer_array(highs.max(axis=0))
 
 
 def split_beats(frames: Integers, beats: int) -> Integers:
-    """Split frames ``(frames, elements)`` into ``(frames * beats, lanes)``, zeros at the end."""
+    """Split wholes ``(count, elements)`` into ``(count * beats, lanes)``, zeros at the end."""
     count, elements = frames.shape
     lanes = lanes_of(elements, beats)
     padded = np.zeros((count, beats * lanes), frames.dtype)

@@ -1,10 +1,10 @@
 """Networks of processes joined by FIFOs: what they are made of, and when each moves.
 
-A *token* is one beat. A process is a cyclo-static actor: its phases repeat, each consumes at
-most one token of every FIFO that it reads and produces at most one into every FIFO that it
-writes, and it fires as early as it can. A firing in cycle ``t`` needs
+A *token* is one beat. A process is a cyclo-static actor: its phases repeat, each looks at some
+of the oldest tokens of every FIFO that it reads, consumes some of those, produces at most one
+into every FIFO that it writes, and it fires as early as it can. A firing in cycle ``t`` needs
 
-- a visible token in each FIFO that the phase needs (pushed before ``t``),
+- as many visible tokens in each FIFO as the phase looks at (pushed before ``t``),
 - a free slot in each FIFO that the phase produces into (the token ``depth`` places before
   was popped before ``t``), which it reserves,
 - ``interval`` cycles since the process's last firing.
@@ -14,10 +14,8 @@ condition only ever waits for something, so the times are a recurrence of maxima
 over the firings; nothing here steps a clock.
 """
 
-from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -26,119 +24,35 @@ from xdsl.dialects.builtin import LocationAttr, UnknownLoc
 from xdsl.ir import Operation
 
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects.token_kernel import COMPILED, State, compiled, prepared, settle
+from fastml.dialects.token_layout import layout_of
+from fastml.dialects.token_network import (
+    Cycles,
+    Fifo,
+    Network,
+    Process,
+    Read,
+    Sink,
+    Source,
+    Write,
+)
 
-Cycles = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Fifo:
-    """A FIFO with one writer and one reader."""
-
-    name: str
-    depth: int | None = None
-    """Slots for tokens; ``None`` for as many as it takes."""
-
-
-@dataclass(frozen=True)
-class Read:
-    """How a process reads a FIFO, phase by phase."""
-
-    fifo: str
-    needs: tuple[bool, ...]
-    """Phases that look at the oldest token."""
-    consumes: tuple[bool, ...]
-    """Phases that pop it, each of which needs it."""
-
-
-@dataclass(frozen=True)
-class Write:
-    """How a process writes a FIFO, phase by phase."""
-
-    fifo: str
-    produces: tuple[bool, ...]
-    latency: int
-    """Cycles from the firing to the push."""
-
-
-@dataclass(frozen=True)
-class Process:
-    """A cyclo-static actor, whose firings are at least ``interval`` cycles apart."""
-
-    name: str
-    interval: int
-    reads: tuple[Read, ...]
-    writes: tuple[Write, ...]
-    phases: int = 1
-
-    @classmethod
-    def cluster(
-        cls, name: str, interval: int, reads: Sequence[str], writes: Mapping[str, int]
-    ) -> "Process":
-        """One token of every FIFO in, one into every FIFO, each after its own latency."""
-        return cls(
-            name,
-            interval,
-            tuple(Read(fifo, (True,), (True,)) for fifo in reads),
-            tuple(Write(fifo, (True,), latency) for fifo, latency in writes.items()),
-        )
-
-    @classmethod
-    def serialise(cls, name: str, read: str, writes: Sequence[str], beats: int) -> "Process":
-        """One token in, popped with the last of the ``beats`` that it is sent in."""
-        last = (False,) * (beats - 1) + (True,)
-        every = (True,) * beats
-        reads = (Read(read, every, last),)
-        return cls(name, 1, reads, tuple(Write(w, every, 0) for w in writes), beats)
-
-    @classmethod
-    def deserialise(cls, name: str, read: str, writes: Sequence[str], beats: int) -> "Process":
-        """``beats`` tokens in, the token that they make out with the last of them."""
-        last = (False,) * (beats - 1) + (True,)
-        every = (True,) * beats
-        reads = (Read(read, every, every),)
-        return cls(name, 1, reads, tuple(Write(w, last, 0) for w in writes), beats)
-
-
-@dataclass(frozen=True)
-class Source:
-    """An input port: a beat is accepted when every FIFO behind it has a slot."""
-
-    name: str
-    fifos: tuple[str, ...]
-    beats: int = 1
-    """Beats a frame."""
-
-
-@dataclass(frozen=True)
-class Sink:
-    """An output port: takes the oldest token of its FIFO in every cycle that it is ready."""
-
-    name: str
-    fifo: str
-
-
-@dataclass(frozen=True)
-class Network:
-    """Processes, the FIFOs between them, and ports; each FIFO has one writer and one reader."""
-
-    fifos: tuple[Fifo, ...]
-    processes: tuple[Process, ...]
-    sources: tuple[Source, ...]
-    sinks: tuple[Sink, ...]
-
-    def __post_init__(self) -> None:
-        reads = [r.fifo for p in self.processes for r in p.reads] + [s.fifo for s in self.sinks]
-        writes = [w.fifo for p in self.processes for w in p.writes]
-        writes += chain.from_iterable(s.fifos for s in self.sources)
-        names = sorted(fifo.name for fifo in self.fifos)
-        assert names == sorted(reads), "each FIFO has one reader"
-        assert names == sorted(writes), "each FIFO has one writer"
-        assert not [name for name, count in Counter(names).items() if count > 1], names
-
-    def with_depths(self, depths: Mapping[str, int | None]) -> "Network":
-        """Return the network with other depths of the FIFOs named."""
-        fifos = (replace(f, depth=depths.get(f.name, f.depth)) for f in self.fifos)
-        return replace(self, fifos=tuple(fifos))
+__all__ = [
+    "Cycles",
+    "DeadlockError",
+    "Fifo",
+    "FifoRecord",
+    "Network",
+    "Process",
+    "Read",
+    "Run",
+    "Shortage",
+    "Sink",
+    "Source",
+    "Times",
+    "Write",
+    "simulate",
+]
 
 
 @dataclass(frozen=True)
@@ -239,7 +153,7 @@ def simulate(
     where the sources end amid a frame.
     """
     place = UnknownLoc() if at is None else at
-    run = _Run(network, waits, ready or {})
+    run = Run(network, waits, ready or {})
     run.settle()
     if not run.stuck():
         return run.times()
@@ -249,7 +163,7 @@ def simulate(
 
 
 def _shortages(
-    run: "_Run",
+    run: "Run",
     network: Network,
     waits: Mapping[str, Cycles],
     depths: Mapping[str, int],
@@ -262,234 +176,173 @@ def _shortages(
     """
     found = dict[str, int]()
     while run.stuck():
-        fifo = run.culprit()
-        if fifo is None or fifo.depth is None:
+        name = run.culprit()
+        if name is None:
             message = "the beats of the inputs do not make whole frames"
             raise FastmlError(message, at, code="FML-STIMULUS")
-        fifo.depth += 1
-        found[fifo.name] = fifo.depth
-        run.wake(fifo.writer)
+        found[name] = run.deepen(name)
         run.settle()
     if len(found) > 1:  # one may have grown where another would have done
         for name in reversed(found):
-            while found[name] > depths[name] and _ends(
-                network.with_depths(found | {name: found[name] - 1}), waits
-            ):
-                found[name] -= 1
+            low, high = depths[name], found[name]
+            while low < high:
+                middle = (low + high) // 2
+                if _ends(network.with_depths(found | {name: middle}), waits):
+                    high = middle
+                else:
+                    low = middle + 1
+            found[name] = high
     return [Shortage(f, needs, depths[f]) for f, needs in found.items() if needs > depths[f]]
 
 
 def _ends(network: Network, waits: Mapping[str, Cycles]) -> bool:
-    run = _Run(network, waits, {})
+    run = Run(network, waits, {})
     run.settle()
     return not run.stuck()
 
 
-@dataclass
-class _Fifo:
-    name: str
-    depth: int | None
-    reserved: list[int] = field(default_factory=list[int])
-    pushed: list[int] = field(default_factory=list[int])
-    popped: list[int] = field(default_factory=list[int])
-    writer: int = -1
-    reader: int = -1
+class Run:
+    """One simulation: the firings that are known, and the actors that may fire next.
 
-    @property
-    def full(self) -> bool:
-        return self.depth is not None and len(self.reserved) - len(self.popped) >= self.depth
-
-
-@dataclass
-class _Actor:
-    """A process, a source or a sink, unrolled to what its firing touches."""
-
-    name: str
-    interval: int
-    needs: list[list[_Fifo]]
-    """FIFOs needed, by phase."""
-    consumes: list[list[_Fifo]]
-    produces: list[list[tuple[_Fifo, int]]]
-    waits: list[int] | None = None
-    """Cycles that a source lets pass before each beat."""
-    takes: list[int] | None = None
-    """The first cycle from each on in which a sink is ready."""
-    fired: list[int] = field(default_factory=list[int])
-
-    @property
-    def starved(self) -> bool:
-        """Whether the next firing waits for a token (a source: has no more beats)."""
-        if self.waits is not None and len(self.fired) >= len(self.waits):
-            return True
-        return bool(self.starving)
-
-    @property
-    def starving(self) -> list[_Fifo]:
-        """The FIFOs whose tokens the next firing lacks."""
-        phase = len(self.fired) % len(self.needs)
-        return [f for f in self.needs[phase] if len(f.pushed) == len(f.popped)]
-
-    @property
-    def full(self) -> list[_Fifo]:
-        """The FIFOs whose slots the next firing lacks."""
-        phase = len(self.fired) % len(self.needs)
-        return [f for f, _ in self.produces[phase] if f.full]
-
-    def fire(self) -> bool:
-        """Fire as often as tokens and slots allow; return whether it did at all."""
-        fired, before = self.fired, len(self.fired)
-        phases, interval = len(self.needs), self.interval
-        earliest = fired[-1] + interval if fired else 0
-        while True:
-            count = len(fired)
-            phase = count % phases
-            time = earliest
-            if self.waits is not None:
-                if count == len(self.waits):
-                    break
-                time += self.waits[count]
-            blocked = False
-            for fifo in self.needs[phase]:
-                head = len(fifo.popped)
-                if head == len(fifo.pushed):
-                    blocked = True
-                    break
-                if fifo.pushed[head] >= time:
-                    time = fifo.pushed[head] + 1
-            if blocked:
-                break
-            for fifo, _ in self.produces[phase]:
-                if fifo.depth is not None:
-                    freed = len(fifo.reserved) - fifo.depth
-                    if freed >= len(fifo.popped):
-                        blocked = True
-                        break
-                    if freed >= 0 and fifo.popped[freed] >= time:
-                        time = fifo.popped[freed] + 1
-            if blocked:
-                break
-            if self.takes is not None and time < len(self.takes):
-                time = self.takes[time]
-            for fifo in self.consumes[phase]:
-                fifo.popped.append(time)
-            for fifo, latency in self.produces[phase]:
-                fifo.reserved.append(time)
-                fifo.pushed.append(time + latency)
-            fired.append(time)
-            earliest = time + interval
-        return len(fired) > before
-
-
-class _Run:
-    """One simulation: the firings that are known, and the actors that may fire next."""
+    Actors are numbers: sources, processes, then sinks. ``fast`` tells whether the recurrence
+    is compiled; by default, where that is worth it.
+    """
 
     def __init__(
         self,
         network: Network,
         waits: Mapping[str, Cycles],
         ready: Mapping[str, NDArray[np.bool_]],
+        *,
+        fast: bool | None = None,
     ):
         self.network = network
-        self.fifos = {f.name: _Fifo(f.name, f.depth) for f in network.fifos}
-        self.actors = [self._source(source, waits[source.name]) for source in network.sources]
-        self.actors += [self._process(process) for process in network.processes]
-        self.actors += [self._sink(sink, ready.get(sink.name)) for sink in network.sinks]
-        self.neighbours = list[list[int]]()
-        for number, actor in enumerate(self.actors):
-            for fifo in chain.from_iterable(actor.needs):
-                fifo.reader = number
-            for fifo, _ in chain.from_iterable(actor.produces):
-                fifo.writer = number
-        for actor in self.actors:
-            near = {fifo.writer for fifo in chain.from_iterable(actor.needs)}
-            near |= {fifo.reader for fifo, _ in chain.from_iterable(actor.produces)}
-            self.neighbours.append(sorted(near))
-        self.queue = deque(range(len(self.actors)))
-        self.waiting = set(self.queue)
-
-    def _source(self, source: Source, waits: Cycles) -> _Actor:
-        fifos = [(self.fifos[name], 0) for name in source.fifos]
-        return _Actor(source.name, 1, [[]], [[]], [fifos], waits=waits.tolist())
-
-    def _sink(self, sink: Sink, ready: NDArray[np.bool_] | None) -> _Actor:
-        fifo = self.fifos[sink.fifo]
-        takes = None
-        if ready is not None:
-            never = len(ready)
-            cycles = np.where(ready, np.arange(never), never)
-            takes = np.minimum.accumulate(cycles[::-1])[::-1].tolist()
-        return _Actor(sink.name, 1, [[fifo]], [[fifo]], [[]], takes=takes)
-
-    def _process(self, process: Process) -> _Actor:
-        fifos, phases = self.fifos, range(process.phases)
-        return _Actor(
-            process.name,
-            process.interval,
-            [[fifos[r.fifo] for r in process.reads if r.needs[k]] for k in phases],
-            [[fifos[r.fifo] for r in process.reads if r.consumes[k]] for k in phases],
-            [[(fifos[w.fifo], w.latency) for w in process.writes if w.produces[k]] for k in phases],
+        self.numbers = {fifo.name: number for number, fifo in enumerate(network.fifos)}
+        beats = {source.name: len(waits[source.name]) for source in network.sources}
+        self.beats = [*beats.values()]
+        tokens, firings = network.capacities(beats)
+        self.tokens = [tokens[fifo.name] for fifo in network.fifos]
+        limits = [*self.beats, *(firings[process.name] for process in network.processes)]
+        limits += [tokens[sink.fifo] for sink in network.sinks]
+        net = layout_of(network, waits, ready, tokens, limits)
+        many = sum(limits) >= COMPILED if fast is None else fast
+        self.settler = (many and compiled()) or settle
+        depths = [-1 if fifo.depth is None else fifo.depth for fifo in network.fifos]
+        actors, slots = len(net.intervals), sum(self.tokens)
+        state = State(
+            depth=depths,
+            dirty=[1] * actors,
+            count=[0] * actors,
+            come=[0] * len(depths),
+            gone=[0] * len(depths),
+            fired=np.zeros(sum(limits), np.int64),
+            reserved=np.zeros(slots, np.int64),
+            popped=np.zeros(slots, np.int64),
         )
-
-    def wake(self, number: int) -> None:
-        """Look at an actor again."""
-        if number not in self.waiting:
-            self.waiting.add(number)
-            self.queue.append(number)
+        self.net, self.state = prepared(net, state, arrays=self.settler is not settle)
 
     def settle(self) -> None:
         """Fire until nothing can."""
-        while self.queue:
-            number = self.queue.popleft()
-            self.waiting.discard(number)
-            if self.actors[number].fire():
-                for near in self.neighbours[number]:
-                    self.wake(near)
+        self.settler(self.net, self.state)
+
+    def deepen(self, name: str) -> int:
+        """Give a full FIFO what its reader waits for, or one slot more; return its depth."""
+        net, state, fifo = self.net, self.state, self.numbers[name]
+        reader = net.reader[fifo]
+        phase = state.count[reader] % net.phases[reader]
+        looks = [
+            net.needs[net.read_pattern[read] + phase]
+            for read in range(net.reads_at[reader], net.reads_at[reader + 1])
+            if net.read_fifo[read] == fifo
+        ]
+        state.depth[fifo] = max(state.depth[fifo] + 1, *looks)
+        state.dirty[net.writer[fifo]] = 1
+        return int(state.depth[fifo])
 
     def stuck(self) -> bool:
         """Return whether something remains to be done, with nothing that can."""
-        unfinished = any(len(f.pushed) > len(f.popped) for f in self.fifos.values())
-        unfinished |= any(len(a.fired) % len(a.needs) for a in self.actors)
-        return unfinished or any(not a.starved for a in self.actors)
+        net, state = self.net, self.state
+        actors = range(len(state.count))
+        unfinished = any(c > g for c, g in zip(state.come, state.gone, strict=True))
+        unfinished |= any(state.count[actor] % net.phases[actor] for actor in actors)
+        return unfinished or any(not self._starved(actor) for actor in actors)
 
-    def culprit(self) -> _Fifo | None:
+    def _starving(self, actor: int) -> list[int]:
+        """Return the FIFOs whose tokens the next firing lacks."""
+        net, state = self.net, self.state
+        phase = state.count[actor] % net.phases[actor]
+        return [
+            net.read_fifo[read]
+            for read in range(net.reads_at[actor], net.reads_at[actor + 1])
+            for fifo in [net.read_fifo[read]]
+            if state.come[fifo] - state.gone[fifo] < net.needs[net.read_pattern[read] + phase]
+        ]
+
+    def _full(self, actor: int) -> list[int]:
+        """Return the FIFOs whose slots the next firing lacks."""
+        net, state = self.net, self.state
+        phase = state.count[actor] % net.phases[actor]
+        return [
+            net.write_fifo[write]
+            for write in range(net.writes_at[actor], net.writes_at[actor + 1])
+            for fifo in [net.write_fifo[write]]
+            if net.produces[net.write_pattern[write] + phase]
+            and 0 <= state.depth[fifo] <= state.come[fifo] - state.gone[fifo]
+        ]
+
+    def _starved(self, actor: int) -> bool:
+        """Return whether the next firing waits for a token (a source: has no more beats)."""
+        if actor < len(self.beats):
+            return bool(self.state.count[actor] >= self.beats[actor])
+        return bool(self._starving(actor))
+
+    def culprit(self) -> str | None:
         """Return a full FIFO without which the run cannot go on; none if input is missing.
 
         Actors wait for each other in a circle: for a slot, which the reader frees, or for a
         token, which the writer makes. Of the full FIFOs in it, take one whose reader starves.
         """
-        blocked = (n for n, actor in enumerate(self.actors) if not actor.starved and actor.full)
+        net = self.net
+        actors = range(len(net.intervals))
+        blocked = (actor for actor in actors if not self._starved(actor) and self._full(actor))
         at = next(blocked, None)
-        path = dict[int, _Fifo]()
+        path = dict[int, int]()
         while at is not None and at not in path:
-            actor = self.actors[at]
-            starving, full = actor.starving, actor.full
-            if not starving and (actor.starved or not full):
+            starving, full = self._starving(at), self._full(at)
+            if not starving and (self._starved(at) or not full):
                 return None
             path[at] = starving[0] if starving else full[0]
-            at = path[at].writer if starving else path[at].reader
+            at = net.writer[path[at]] if starving else net.reader[path[at]]
         circle = list(path)[list(path).index(at) :] if at is not None else []
-        fifos = (path[n] for n in circle if path[n].writer == n)
-        return next((fifo for fifo in fifos if self.actors[fifo.reader].starved), None)
+        fifos = (path[actor] for actor in circle if net.writer[path[actor]] == actor)
+        starved = (fifo for fifo in fifos if self._starved(net.reader[fifo]))
+        return next((self.network.fifos[fifo].name for fifo in starved), None)
 
     def last_cycle(self) -> int:
         """Return the last cycle in which anything moved."""
-        ends = [actor.fired[-1] for actor in self.actors if actor.fired]
-        ends += [fifo.pushed[-1] for fifo in self.fifos.values() if fifo.pushed]
-        return max(ends, default=0)
+        times = self.times()
+        moves = (*times.fired.values(), *times.accepted.values(), *times.taken.values())
+        moves = (*moves, *(record.pushed for record in times.fifos.values()))
+        return max((int(cycles[-1]) for cycles in moves if len(cycles)), default=0)
 
     def times(self) -> Times:
-        """Return the times as arrays."""
-        fired = [np.array(actor.fired, np.int64) for actor in self.actors]
-        inner, last = len(self.network.sources), len(self.actors) - len(self.network.sinks)
-        names = [actor.name for actor in self.actors]
+        """Return the times so far."""
+        net, state, network = self.net, self.state, self.network
+        starts, fired = net.fired_at, np.asarray(state.fired, np.int64)
+        fires = [fired[at : at + n] for at, n in zip(starts, state.count, strict=True)]
+        names = [a.name for a in (*network.sources, *network.processes, *network.sinks)]
+        inner, last = len(network.sources), len(names) - len(network.sinks)
 
         def part(start: int, stop: int) -> dict[str, Cycles]:
-            return dict(zip(names[start:stop], fired[start:stop], strict=True))
+            return dict(zip(names[start:stop], fires[start:stop], strict=True))
 
-        records = {name: _record(fifo) for name, fifo in self.fifos.items()}
+        records = dict[str, FifoRecord]()
+        reserved = np.asarray(state.reserved, np.int64)
+        popped = np.asarray(state.popped, np.int64)
+        for number, fifo in enumerate(network.fifos):
+            at = net.fifo_at[number]
+            came = reserved[at : at + state.come[number]]
+            left = popped[at : at + state.gone[number]]
+            pushed = came + net.latency[number]
+            records[fifo.name] = FifoRecord(fifo.name, fifo.depth, came, pushed, left)
         return Times(part(inner, last), part(0, inner), part(last, len(names)), records)
-
-
-def _record(fifo: _Fifo) -> FifoRecord:
-    times = (np.array(t, np.int64) for t in (fifo.reserved, fifo.pushed, fifo.popped))
-    return FifoRecord(fifo.name, fifo.depth, *times)

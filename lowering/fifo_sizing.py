@@ -20,7 +20,6 @@ from fastml.dialects.token_flow import (
     Cycles,
     DeadlockError,
     Network,
-    Process,
     Times,
     simulate,
 )
@@ -51,7 +50,7 @@ class _Place:
     popped: NDArray[np.int64]
     """Firing of the reader that pops each token."""
     needing: NDArray[np.int64]
-    """Firings of the reader that need a token, and which token each needs."""
+    """Firings of the reader that need tokens, and the newest token that each needs."""
     needed: NDArray[np.int64]
 
 
@@ -72,7 +71,9 @@ class SteadyState:
         self.network = network
         self.actors = list[_Actor]()
         self.places = dict[str, _Place]()
-        self._build(_firings(network))
+        beats = {source.name: source.beats for source in network.sources}
+        _, firings = network.capacities(beats)
+        self._build(firings)
         starts = np.cumsum([0] + [actor.firings for actor in self.actors])
         self.offsets = [int(start) for start in starts]
 
@@ -95,22 +96,25 @@ class SteadyState:
             number = self._actor(_Actor(process.name, firings[process.name], process.interval))
             repeats = firings[process.name] // process.phases
             for write in process.writes:
-                writers[write.fifo] = number, np.flatnonzero(write.produces * repeats)
+                writers[write.fifo] = number, np.flatnonzero(np.tile(write.produces, repeats))
                 latency[write.fifo] = write.latency
             for read in process.reads:
-                readers[read.fifo] = number, np.flatnonzero(read.consumes * repeats)
-                needs[read.fifo] = np.flatnonzero(read.needs * repeats)
+                consumed = np.tile(read.consumes, repeats)
+                readers[read.fifo] = number, np.repeat(np.arange(len(consumed)), consumed)
+                needs[read.fifo] = np.tile(read.needs, repeats)
         for sink in network.sinks:
             count = len(writers[sink.fifo][1])
             every = np.arange(count)
             readers[sink.fifo] = self._actor(_Actor(sink.name, count, 1)), every
-            needs[sink.fifo] = every
+            needs[sink.fifo] = np.ones(count, np.int64)
         for name, (writer, written) in writers.items():
             reader, popped = readers[name]
             assert len(written) == len(popped), f"rates at '{name}' differ"
-            needed = np.searchsorted(popped, needs[name])
+            (needing,) = np.nonzero(needs[name])
+            # the newest token that a firing looks at, of those that are not popped before it
+            needed = np.searchsorted(popped, needing) + needs[name][needing] - 1
             self.places[name] = _Place(
-                name, writer, reader, latency[name], written, popped, needs[name], needed
+                name, writer, reader, latency[name], written, popped, needing, needed
             )
 
     def _actor(self, actor: _Actor) -> int:
@@ -153,24 +157,6 @@ class SteadyState:
             before += np.searchsorted(popped, reserved - frames * ii, "left")
             found[name] = int((np.arange(count) - before + 1).max(initial=1))
         return found
-
-
-def _firings(network: Network) -> dict[str, int]:
-    """Return how often each process fires in a frame, by the beats of the sources."""
-    tokens = {fifo: source.beats for source in network.sources for fifo in source.fifos}
-    found = dict[str, int]()
-    waiting = list[Process](network.processes)
-    while waiting:
-        ready = [p for p in waiting if all(read.fifo in tokens for read in p.reads)]
-        assert ready, "processes wait for each other in a circle"
-        for process in ready:
-            counts = [tokens[r.fifo] * process.phases // sum(r.consumes) for r in process.reads]
-            assert len(set(counts)) == 1, f"rates at process '{process.name}' differ: {counts}"
-            found[process.name] = counts[0]
-            for write in process.writes:
-                tokens[write.fifo] = counts[0] // process.phases * sum(write.produces)
-        waiting = [p for p in waiting if p.name not in found]
-    return found
 
 
 @dataclass

@@ -16,6 +16,7 @@ from fastml.dialects.token_flow import (
     Fifo,
     Network,
     Process,
+    Read,
     Sink,
     Source,
     simulate,
@@ -295,7 +296,18 @@ def moves(net: Network, fifo: str, fired: dict[str, Array]) -> list[Array]:
                 found["pushed"] = found["reserved"] + write.latency
         for read in process.reads:
             if read.fifo == fifo:
-                found["popped"] = times[:, np.array(read.consumes)].reshape(-1)
-                first = times[:, :1] if sum(read.consumes) == 1 else times
-                found["needed"] = first.reshape(-1)
+                consumed = np.tile(read.consumes, len(times))
+                found["popped"] = np.repeat(times.reshape(-1), consumed)
+                found["needed"] = first_looks(times.reshape(-1), read, len(times))
     return [found[what] for what in ("reserved", "pushed", "popped", "needed")]
+
+
+def first_looks(times: Array, read: Read, rounds: int) -> Array:
+    """Return when each token of a FIFO is looked at for the first time."""
+    found, gone = dict[int, int](), 0
+    needs, consumes = np.tile(read.needs, rounds), np.tile(read.consumes, rounds)
+    for time, need, consumed in zip(*map(np.ndarray.tolist, (times, needs, consumes)), strict=True):
+        for token in range(gone, gone + need):
+            found.setdefault(token, time)
+        gone += consumed
+    return np.array([found[token] for token in range(gone)])

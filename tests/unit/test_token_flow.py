@@ -77,11 +77,11 @@ class Clocked:
             if done and now < done[-1] + process.interval:
                 continue
             writes = [w for w in process.writes if w.produces[k]]
-            if not all(self.count[r.fifo] > 0 for r in process.reads if r.needs[k]):
+            if not all(self.count[r.fifo] >= r.needs[k] for r in process.reads):
                 continue
             if self.has_slots([w.fifo for w in writes]):
                 done.append(now)
-                pops += [r.fifo for r in process.reads if r.consumes[k]]
+                pops += [r.fifo for r in process.reads for _ in range(r.consumes[k])]
                 reserves += [w.fifo for w in writes]
                 pushes += [(now + w.latency, w.fifo) for w in writes]
         for sink in self.network.sinks:

@@ -418,11 +418,11 @@ qflow.graph @bad ["x"] -> [] {
 
 // -----
 
-// CHECK: a whole frame is one beat
+// CHECK: 3 beats are no whole number for each of 2
 qflow.graph @bad ["x"] -> [] {
 ^bb0(%x: !qflow.channel<rv, 2, "2 x 0..1", 2>):
   %fx = qflow.fifo "fx"(%x) depth 1 : !qflow.channel<rv, 2, "2 x 0..1", 2> -> !qflow.channel<rv, 2, "2 x 0..1", 2>
-  %s = qflow.serialise "s"(%fx) : !qflow.channel<rv, 2, "2 x 0..1", 2> -> !qflow.channel<pulse, 1, "0..1", 4>
+  %s = qflow.serialise "s"(%fx) : !qflow.channel<rv, 2, "2 x 0..1", 2> -> !qflow.channel<pulse, 1, "0..1", 3>
   qflow.yield
 }
 

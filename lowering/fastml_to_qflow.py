@@ -23,12 +23,14 @@ from fastml.dialects.fastml import constant_of, element_type, shape_of
 from fastml.dialects.grid import QuantisedType
 from fastml.dialects.inference import sum_factors
 from fastml.dialects.interface import Interface
+from fastml.dialects.layout import Layout
 from fastml.dialects.loadable import LoadableAttr
 from fastml.dialects.qflow import ChannelType
 from fastml.lowering.chains import Piece, broadcast, trace
 from fastml.lowering.host_networks import prologue_network, view_network
 from fastml.lowering.matmul_layout import MatMulLayout
 from fastml.lowering.quantisers import Quantiser, QuantiserLowering
+from fastml.lowering.spatial_parallel import SpatialLowering, check_size
 from fastml.lowering.stage_builder import StageBuilder, grid_of
 
 
@@ -41,6 +43,12 @@ class FastmlToQflow(ModulePass):
     weights: str = "rom"
     """``rom``: those of the model; ``ram``: others of their type may be loaded."""
 
+    layout: str = "frame"
+    """``frame``: each frame is one beat; ``pixels``: images are streams of pixels."""
+
+    pixels: int = 1
+    """Adjacent pixels in a beat of an image."""
+
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Replace the module's network by its graph."""
         networks = [n for n in op.ops if isinstance(n, fastml.NetworkOp)]
@@ -49,15 +57,29 @@ class FastmlToQflow(ModulePass):
         (network,) = networks
         if self.weights not in ("rom", "ram"):
             raise FastmlError(f"weights '{self.weights}' are neither rom nor ram", op)
-        lowering = NetworkLowering(network, loadable=self.weights == "ram")
+        lowering = self._lowering(network)
         graph = lowering.build()
         interface = Interface(
-            prologue_network(network, lowering.entries), view_network(network, lowering.edges)
+            prologue_network(network, lowering.entries),
+            view_network(network, lowering.edges),
+            lowering.layouts_of_edges,
         )
         op.body.block.insert_op_before(graph, network)
         network.detach()
         network.erase()
         interface.attach(op)
+
+    def _lowering(self, network: fastml.NetworkOp) -> "NetworkLowering":
+        from fastml.lowering.spatial_streams import StreamLowering, has_images
+
+        if self.layout not in ("frame", "pixels"):
+            message = f"layout '{self.layout}' is neither frame nor pixels"
+            raise FastmlError(message, network, code="FML-USAGE")
+        loadable = self.weights == "ram"
+        if self.layout == "pixels" and has_images(network):
+            return StreamLowering(network, loadable=loadable, pixels=self.pixels)
+        check_size(network)
+        return NetworkLowering(network, loadable=loadable)
 
 
 def flat(parameter: Integers, value: SSAValue) -> Integers:
@@ -89,7 +111,7 @@ class NetworkLowering:
         names = {value: name for name, value in network.edges.items()}
         graph = qflow.GraphOp(
             network.sym_name.data,
-            {names[v]: _entry_type(v) for v in self.entries},
+            {names[v]: self.entry_type(v) for v in self.entries},
             [names[v] for v in self.exits],
         )
         graph.location = network.location
@@ -97,13 +119,16 @@ class NetworkLowering:
         self.channels: dict[SSAValue, SSAValue] = dict(
             zip(self.entries, graph.body.block.args, strict=True)
         )
+        self.spatial = SpatialLowering(
+            self.builder, self.channels, self.integer, _loadable if loadable else None
+        )
 
     def build(self) -> qflow.GraphOp:
         """Lower every live operation in order."""
-        live = self._live()
+        live = self.live()
         for op in self.network.body.block.ops:
             if isinstance(op, fastml.LayerOp) and op.result in live - self.channels.keys():
-                self._lower(op)
+                self.lower(op)
         return self.builder.finish([self.channels[v] for v in self.exits])
 
     @property
@@ -111,7 +136,19 @@ class NetworkLowering:
         """Hardware edges by name: edges of the network that a channel carries."""
         return {n: v for n, v in self.network.edges.items() if v in self.channels}
 
-    def _live(self) -> set[SSAValue]:
+    @property
+    def layouts_of_edges(self) -> dict[str, Layout]:
+        """How hardware edges lie in beats, by name, where a frame is not one row-major beat."""
+        return {}
+
+    def entry_type(self, value: SSAValue) -> ChannelType:
+        """Return the channel at which an edge enters: its type's range, or its quantiser's."""
+        shape, bounds = shape_of(value), entry_range(value)
+        count = size_of(value)
+        ends = (integer_array(np.full(count, bound, object)) for bound in bounds)
+        return ChannelType.of(shape, *ends)
+
+    def live(self) -> set[SSAValue]:
         """Return the edges between the graph's inputs and its outputs."""
         live = set[SSAValue]()
         pending = list(self.exits)
@@ -123,11 +160,13 @@ class NetworkLowering:
                     pending += value.owner.operands
         return live
 
-    def _lower(self, op: fastml.LayerOp) -> None:
+    def lower(self, op: fastml.LayerOp) -> None:
         """Lower one operation; real edges become part of a function, or of the host's view."""
         real = isinstance(element_type(op.result), Float32Type)
         match op:
-            case fastml.MatMulOp() | fastml.SumOp() | fastml.ProductOp() if real:
+            case (
+                fastml.MatMulOp() | fastml.SumOp() | fastml.ProductOp() | fastml.ConvOp()
+            ) if real:
                 raise FastmlError(
                     f"edge '{op.edge_name}' is computed from an edge that nobody quantised",
                     op,
@@ -142,6 +181,10 @@ class NetworkLowering:
                 self.channels[op.result] = self._product(op)
             case fastml.QuantiseOp() | fastml.ExactCastOp():
                 self.channels[op.result] = self._quantiser(op)
+            case fastml.ConvOp() | fastml.MaxPoolOp() | fastml.ReduceOp() | fastml.ExtremumOp() if (
+                not real
+            ):
+                self.channels[op.result] = self.spatial.lower(op)
             case fastml.RearrangeOp() if not real:
                 self.channels[op.result] = self._rearrange(op)
             case _:
@@ -164,7 +207,7 @@ class NetworkLowering:
         loadable = _loadable(grid_of(constant.result)) if self.loadable else None
         depends = loadable is not None and (weight != 1 or np.any(shifts))  # on what is loaded
         if depends or np.any(shifts != shifts[:1]):  # a bias would differ between rows
-            source, weight = self._integer(varying, op), 1
+            source, weight = self.integer(varying, op), 1
             shifts = np.zeros_like(shifts)
         source = self.builder.select(source, layout.gather, f"{op.edge_name}:operand", op)
         parts = list[SSAValue]()
@@ -184,7 +227,7 @@ class NetworkLowering:
         wires = qflow.RearrangeOp(op.edge_name, parts, layout.scatter, shape_of(op.result))
         return self.builder.stage(wires, op)
 
-    def _integer(self, value: SSAValue, origin: fastml.LayerOp) -> SSAValue:
+    def integer(self, value: SSAValue, origin: fastml.LayerOp) -> SSAValue:
         """Return the channel of an edge's integers, which may not be its raw values."""
         grid, source = grid_of(value), self.channels[value]
         shift = flat(grid.shift, value)
@@ -233,10 +276,10 @@ class NetworkLowering:
             return self.builder.scale(
                 op.edge_name, source, factor * grid.weight, factor * shift, shape, op
             )
-        left = self._broadcast(self._integer(op.left, op), op.left, op)
+        left = self._broadcast(self.integer(op.left, op), op.left, op)
         right = left
         if op.right is not op.left:
-            right = self._broadcast(self._integer(op.right, op), op.right, op)
+            right = self._broadcast(self.integer(op.right, op), op.right, op)
         return self.builder.stage(qflow.MultiplyOp(op.edge_name, left, right, shape), op)
 
     def _rearrange(self, op: fastml.RearrangeOp) -> SSAValue:
@@ -304,16 +347,11 @@ class NetworkLowering:
         )
 
 
-def _entry_type(value: SSAValue) -> ChannelType:
-    """Return the channel at which an edge enters: its type's range, or its quantiser's."""
-    grid = element_type(value)
-    assert isinstance(grid, QuantisedType)
-    low, high = grid.raw_range
+def entry_range(value: SSAValue) -> tuple[int, int]:
+    """Return the raw range of an edge that enters: its type's, or its quantiser's."""
     if isinstance(value.owner, fastml.QuantiseOp):
-        low, high = value.owner.low.data, value.owner.high.data
-    count = size_of(value)
-    bounds = (integer_array(np.full(count, bound, object)) for bound in (low, high))
-    return ChannelType.of(shape_of(value), *bounds)
+        return value.owner.low.data, value.owner.high.data
+    return grid_of(value).raw_range
 
 
 def _loadable(grid: QuantisedType) -> LoadableAttr:

@@ -49,6 +49,12 @@ class StageBuilder:
         self.graph.body.block.add_op(stage)
         return stage.result
 
+    def process(self, op: qflow.BeatsOp, origin: Operation) -> SSAValue:
+        """Append a change of beats or of their order, made from an operation of the network."""
+        op.location = origin.location
+        self.graph.body.block.add_op(op)
+        return op.result
+
     def select(
         self, source: SSAValue, index: NDArray[np.int64], name: str, origin: Operation
     ) -> SSAValue:

@@ -1,0 +1,394 @@
+"""Lower networks on images to streams of pixels: a token is all channels of a position.
+
+Each edge has a layout (:mod:`fastml.lowering.image_layout`). What an operator does to every
+position alike is lowered once, for the tensor of one token: the axes of positions have size 1
+there, so that chains, quantisers and elementwise operators are those of any network. Windows,
+reductions and index maps are processes that pass tokens, and stages on what they pass.
+"""
+
+from typing import NoReturn
+
+import numpy as np
+from xdsl.dialects.builtin import Float32Type, TensorType
+from xdsl.ir import Operation, SSAValue
+from xdsl.rewriter import Rewriter
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import fastml, fastml_spatial, qflow
+from fastml.dialects.array import Array, Integers, integer_array
+from fastml.dialects.fastml import constant_of, element_type, shape_of
+from fastml.dialects.grid import QuantisedType
+from fastml.dialects.layout import Layout
+from fastml.dialects.qflow import ChannelType, channel_of
+from fastml.lowering.fastml_to_qflow import NetworkLowering, entry_range
+from fastml.lowering.image_layout import has_windows, layouts_of
+from fastml.lowering.stage_builder import grid_of
+from fastml.lowering.token_maps import Origins, Source
+from fastml.lowering.token_wiring import TokenWiring
+
+
+def has_images(network: fastml.NetworkOp) -> bool:
+    """Return whether a network slides windows over images or sequences."""
+    return has_windows(op for op in network.body.block.ops if isinstance(op, fastml.LayerOp))
+
+
+class StreamLowering(NetworkLowering):
+    """The lowering of a network of images; ``channels`` are those of the tensors of a token."""
+
+    def __init__(self, network: fastml.NetworkOp, *, loadable: bool = False, pixels: int = 1):
+        self.scratch = fastml.NetworkOp("tokens", {}, [])
+        self.scratch.location = network.location
+        self.tokens = dict[SSAValue, SSAValue]()
+        """The tensor of a token, by the edge of the network."""
+        layers = [op for op in network.body.block.ops if isinstance(op, fastml.LayerOp)]
+        self.layouts = layouts_of(layers, network.edges.values(), pixels)
+        super().__init__(network, loadable=loadable)
+        channels = dict(self.channels)
+        self.channels.clear()
+        for value, channel in channels.items():
+            self._adopt(value, channel)
+        self.wiring = TokenWiring(self.builder)
+
+    def build(self) -> qflow.GraphOp:
+        """Lower every live operation in order."""
+        live = self.live()
+        for op in self.network.body.block.ops:
+            if isinstance(op, fastml.LayerOp) and op.result in live - self.tokens.keys():
+                self._lower_edge(op)
+        return self.builder.finish([self.channels[self.tokens[v]] for v in self.exits])
+
+    def live(self) -> set[SSAValue]:
+        """Return the edges between the graph's inputs and its outputs."""
+        live = set[SSAValue]()
+        pending = list(self.exits)
+        while pending:
+            value = pending.pop()
+            if value not in live and value not in self.tokens:
+                live.add(value)
+                if isinstance(value.owner, Operation):
+                    pending += value.owner.operands
+        return live
+
+    @property
+    def edges(self) -> dict[str, SSAValue]:
+        """Hardware edges by name: edges of the network that a channel carries."""
+        edges = self.network.edges.items()
+        return {n: v for n, v in edges if self.tokens.get(v) in self.channels}
+
+    @property
+    def layouts_of_edges(self) -> dict[str, Layout]:
+        """How hardware edges lie in beats, by name, where a frame is not one row-major beat."""
+        layouts = {name: self.layouts[value] for name, value in self.edges.items()}
+        return {n: lay for n, lay in layouts.items() if lay.beats > 1 or not lay.is_row_major}
+
+    def entry_type(self, value: SSAValue) -> ChannelType:
+        """Return the channel at which an edge enters, a token a beat."""
+        layout = self.layouts[value]
+        low, high = (np.full(layout.elements, end, object) for end in entry_range(value))
+        ends = integer_array(low), integer_array(high)
+        return ChannelType.of(layout.token, *ends, beats=layout.beats)
+
+    def _lower_edge(self, op: fastml.LayerOp) -> None:
+        real = isinstance(element_type(op.result), Float32Type)
+        match op:
+            case fastml_spatial.ConvOp() if not real:
+                self._adopt(op.result, self._conv(op))
+            case fastml_spatial.MaxPoolOp() if not real:
+                self._adopt(op.result, self._max_pool(op))
+            case fastml_spatial.ReduceOp() if not real and self._beats_fall(op):
+                self._adopt(op.result, self._reduce(op))
+            case fastml.RearrangeOp():
+                self._rearrange_tokens(op)
+            case fastml_spatial.WindowOp() | fastml_spatial.ReduceOp() if real:
+                raise FastmlError(
+                    f"edge '{op.edge_name}' is computed from an edge that nobody quantised",
+                    op,
+                    code="FML-UNQUANTISED",
+                    hint="quantise its operand",
+                )
+            case _:
+                self._beat_by_beat(op)
+
+    # --- tensors of a token ------------------------------------------------------------------
+
+    def _adopt(self, value: SSAValue, channel: SSAValue, layout: Layout | None = None) -> SSAValue:
+        """Let a channel be the tokens of an edge; return their tensor."""
+        layout = layout or self.layouts[value]
+        assert channel_of(channel).beats.data == layout.beats
+        assert len(channel_of(channel)) == layout.elements
+        block = self.scratch.body.block
+        kind = TensorType(self._token_type(value, layout), layout.token)
+        token = block.insert_arg(kind, len(block.args))
+        self.tokens.setdefault(value, token)
+        self.channels[token] = channel
+        return token
+
+    def _token_type(self, value: SSAValue, layout: Layout) -> QuantisedType | Float32Type:
+        """Return what a token of an edge holds; refuse scales that differ between positions."""
+        element = element_type(value)
+        if isinstance(element, Float32Type):
+            return element
+        for parameter in (element.step, element.shift):
+            if self._one_position(parameter, layout) is None:
+                self._refuse(value.owner, "has scales that differ between positions")
+        places = np.arange(layout.size).reshape(layout.shape)
+        for axis in layout.positions:
+            places = places.take(range(layout.token[axis]), axis)
+        return element.reindex(layout.shape, places)
+
+    @staticmethod
+    def _one_position(array: Array, layout: Layout) -> Array | None:
+        """Return what broadcasts to a tensor, for one position; None if they differ."""
+        for axis in layout.positions:
+            own = axis - (len(layout.shape) - array.ndim)
+            if own >= 0 and array.shape[own] > 1:
+                first = array.take([0], own)
+                if not np.array_equal(np.broadcast_to(first, array.shape), array):
+                    return None
+                array = first
+        return array
+
+    def _refuse(self, at: object, problem: str) -> NoReturn:
+        place = at if isinstance(at, Operation) else self.network
+        names = {value: name for name, value in self.network.edges.items()}
+        edge = next((names[r] for r in getattr(place, "results", ()) if r in names), "")
+        raise FastmlError(
+            f"edge '{edge}' {problem}",
+            place,
+            code="FML-STREAM",
+            hint="use --io parallel, which has whole frames",
+        )
+
+    def _beat_by_beat(self, op: fastml.LayerOp) -> None:
+        """Lower what is done to each position alike: the same operator on tokens."""
+        layout = self.layouts[op.result]
+        mapping = dict[SSAValue, SSAValue]()
+        for operand in op.operands:
+            if constant_of(operand) is not None:
+                if not isinstance(op, fastml.MatMulOp):
+                    mapping[operand] = self._constant(op, operand, layout)
+            elif isinstance(op, fastml.MatMulOp):
+                mapping[operand] = self._rows_of(op, operand)
+            else:
+                mapping[operand] = self._spread(op, operand, layout)
+        copy = op.clone(mapping)
+        copy.location = op.location
+        kind = TensorType(self._token_type(op.result, layout), layout.token)
+        Rewriter.replace_value_with_new_type(copy.result, kind)
+        self.scratch.body.block.add_op(copy)
+        self.tokens[op.result] = copy.result
+        self.lower(copy)
+        channel = self.channels.get(copy.result)
+        if channel is not None and channel_of(channel).beats.data != layout.beats:
+            self._refuse(op, "is made of fewer positions than it has")
+
+    def _constant(self, op: fastml.LayerOp, operand: SSAValue, layout: Layout) -> SSAValue:
+        constant = constant_of(operand)
+        assert constant is not None
+        array, element = constant.value.array, element_type(operand)
+        one = self._one_position(array, layout)
+        if one is None:
+            self._refuse(op, "has constants that differ between positions")
+        if isinstance(element, QuantisedType):
+            rank = len(layout.shape) - array.ndim
+            axes = tuple(axis - rank for axis in layout.positions if axis >= rank)
+            element = self._token_type(operand, Layout(array.shape, axes))
+        made = fastml.ConstantOp(one, element)
+        made.location = op.location
+        self.scratch.body.block.add_op(made)
+        return made.result
+
+    def _spread(self, op: fastml.LayerOp, operand: SSAValue, layout: Layout) -> SSAValue:
+        """Return the token of an operand, repeated where the result has more positions."""
+        token, own = self.tokens[operand], self.layouts[operand]
+        if own.beats == layout.beats or token not in self.channels:
+            return token
+        rank = len(layout.shape)
+        aligned = (1,) * (rank - len(own.shape)) + own.shape
+        wanted = tuple(
+            layout.shape[axis] if axis in layout.positions else size
+            for axis, size in enumerate(aligned)
+        )
+        places = np.arange(own.size).reshape(own.shape)
+        target = Layout(wanted, layout.positions, layout.pixels)
+        origins = Origins.of(np.broadcast_to(places, wanted), [Source(own)], target)
+        edge = self.builder.fresh(f"{op.edge_name}:operand")
+        channel = self.wiring.lower(edge, origins, [self.channels[token]], [own], target, op)
+        if channel is None:
+            self._refuse(op, "joins streams whose positions do not match")
+        return self._adopt(operand, channel, target)
+
+    def _rows_of(self, op: fastml.MatMulOp, operand: SSAValue) -> SSAValue:
+        """Return the operand of a matrix product: a row a token, or the frame in one beat."""
+        own, result = self.layouts[operand], self.layouts[op.result]
+        if own.beats == result.beats and (own.beats == 1 or own.positions == result.positions):
+            return self.tokens[operand]
+        if result.beats > 1:
+            self._refuse(op, "is a matrix product over positions")
+        whole = Layout(own.shape)
+        origins = Origins.of(np.arange(own.size), [Source(own)], whole)
+        edge = self.builder.fresh(f"{op.edge_name}:operand")
+        source = self.channels[self.tokens[operand]]
+        channel = self.wiring.lower(edge, origins, [source], [own], whole, op)
+        assert channel is not None, "anything can be gathered into one beat"
+        return self._adopt(operand, channel, whole)
+
+    # --- windows -----------------------------------------------------------------------------
+
+    def _window(self, op: fastml_spatial.WindowOp, source: SSAValue, fill: Integers) -> SSAValue:
+        """Return the tokens that each window sees, (ky, kx, element); ``fill`` for pads."""
+        layout = self.layouts[op.data]
+        if layout.positions != op.spatial_axes or len(op.spatial_axes) > 2:
+            self._refuse(op, "slides over axes that are not passed as positions")
+        if self.layouts[op.result].pixels > 1 or layout.pixels > 1:
+            self._refuse(op, "has several pixels a beat")
+        tables = [window.table for window in op.windows]
+        if len(tables) == 1:
+            tables.insert(0, np.zeros((1, 1), np.int64))
+        rows, cols = tables
+        height, width = (1, *layout.grid)[-2:]
+        if rows.shape == (height, 1) and cols.shape == (width, 1):
+            if np.all(rows[:, 0] == np.arange(height)) and np.all(cols[:, 0] == np.arange(width)):
+                return source
+        edge = self.builder.fresh(f"{op.edge_name}:window")
+        return self.builder.process(
+            qflow.WindowOp(edge, source, (height, width), rows, cols, fill), op
+        )
+
+    def _conv(self, op: fastml_spatial.ConvOp) -> SSAValue:
+        token = self.tokens[op.data]
+        grid, source = grid_of(token), self.channels[token]
+        weight, shift = grid.weight, self._flat(grid.shift, op.data)
+        if weight != 1 and np.any(shift):  # no raw value stands for the number 0
+            source, weight = self.integer(token, op), 1
+            shift = np.zeros_like(shift)
+        window = self._window(op, source, integer_array(-shift))
+        matrix = _conv_matrix(op)
+        places = np.tile(shift.astype(object), len(matrix) // len(shift))
+        bias = integer_array(places @ matrix)
+        shape = self.layouts[op.result].token
+        stage = qflow.DenseOp(op.edge_name, window, integer_array(matrix * weight), bias, shape)
+        return self.builder.stage(stage, op)
+
+    def _flat(self, parameter: Array, edge: SSAValue) -> Array:
+        """Spread a parameter of a token's type over its elements."""
+        return np.broadcast_to(parameter, self.layouts[edge].token).reshape(-1)
+
+    def _max_pool(self, op: fastml_spatial.MaxPoolOp) -> SSAValue:
+        source = self.channels[self.tokens[op.data]]
+        channel = channel_of(source)
+        window = self._window(op, source, channel.lows)
+        taps = len(channel_of(window)) // len(channel)
+        index = np.arange(taps)[None, :] * len(channel) + np.arange(len(channel))[:, None]
+        shape = self.layouts[op.result].token
+        return self.builder.stage(qflow.MaximumOp(op.edge_name, [window], index, shape), op)
+
+    # --- reductions --------------------------------------------------------------------------
+
+    def _beats_fall(self, op: fastml_spatial.ReduceOp) -> bool:
+        return self.layouts[op.result].beats < self.layouts[op.operands[0]].beats
+
+    def _reduce(self, op: fastml_spatial.ReduceOp) -> SSAValue:
+        """Reduce over positions, then over the elements of what is left."""
+        edge, kind = op.operands[0], str(op.kind.data)
+        layout, result = self.layouts[edge], self.layouts[op.result]
+        token = self.tokens[edge]
+        source = self.channels[token]
+        if kind == "sum":
+            source = self.integer(token, op)
+        rank = len(layout.shape)
+        axes = {axis.data % rank for axis in op.axes}
+        reduced = [axis for axis in layout.positions if axis in axes]
+        trailing = layout.positions[len(layout.positions) - len(reduced) :]
+        if tuple(reduced) != trailing or layout.pixels > 1:
+            self._refuse(op, "is reduced over some of its positions only")
+        within = [a for a in axes - set(reduced) if layout.token[a] > 1]
+        name = self.builder.fresh(f"{op.edge_name}:positions")
+        count = layout.beats // result.beats
+        source = self.builder.process(qflow.ReduceOp(name, source, kind, count), op)
+        if not within:
+            index = np.arange(len(channel_of(source)))
+            wires = qflow.RearrangeOp(op.edge_name, [source], index, result.token)
+            return self.builder.stage(wires, op)
+        return self._reduce_within(op, source, layout, result, within)
+
+    def _reduce_within(
+        self,
+        op: fastml_spatial.ReduceOp,
+        source: SSAValue,
+        layout: Layout,
+        result: Layout,
+        axes: list[int],
+    ) -> SSAValue:
+        places = np.arange(layout.elements).reshape(layout.token)
+        index = np.moveaxis(places, axes, range(-len(axes), 0)).reshape(result.elements, -1)
+        if op.kind.data is fastml_spatial.Reduction.SUM:
+            matrix = np.zeros((layout.elements, result.elements), np.int64)
+            matrix[index, np.arange(result.elements)[:, None]] = 1
+            bias = np.zeros(result.elements, np.int64)
+            stage = qflow.DenseOp(op.edge_name, source, matrix, bias, result.token)
+        else:
+            kind = qflow.Extremum(str(op.kind.data))
+            stage = qflow.MaximumOp(op.edge_name, [source], index, result.token, kind)
+        return self.builder.stage(stage, op)
+
+    # --- index maps --------------------------------------------------------------------------
+
+    def _rearrange_tokens(self, op: fastml.RearrangeOp) -> None:
+        layout = self.layouts[op.result]
+        constants = [constant_of(operand) for operand in op.inputs]
+        varying = [x for x, c in zip(op.inputs, constants, strict=True) if c is None]
+        sources = [
+            Source(self.layouts[x] if c is None else Layout(shape_of(x)), c and c.value.array)
+            for x, c in zip(op.inputs, constants, strict=True)
+        ]
+        if all(s.layout.beats == 1 and not s.layout.positions for s in sources) and (
+            layout.beats == 1
+        ):
+            self._beat_by_beat(op)
+            return
+        origins = Origins.of(op.index_map, sources, layout)
+        numbers = {n: k for k, n in enumerate(n for n, c in enumerate(constants) if c is None)}
+        origins = origins.renumbered(numbers)
+        layouts = [self.layouts[x] for x in varying]
+        if isinstance(element_type(op.result), Float32Type):
+            self._wire_real(op, origins, varying, layouts)
+            return
+        channels = [self.channels[self.tokens[x]] for x in varying]
+        channel = self.wiring.lower(op.edge_name, origins, channels, layouts, layout, op)
+        if channel is None:
+            self._refuse(op, "is an order of elements that streams of pixels cannot have")
+        self._adopt(op.result, channel)
+
+    def _wire_real(
+        self,
+        op: fastml.RearrangeOp,
+        origins: Origins,
+        varying: list[SSAValue],
+        layouts: list[Layout],
+    ) -> None:
+        """Wire real tokens, which become part of a function; their order must stay."""
+        layout = self.layouts[op.result]
+        index = self.wiring.wires_alone(origins, layouts, layout)
+        if index is None:
+            self._refuse(op, "moves numbers between positions before they are quantised")
+        tokens = [self.tokens[x] for x in varying]
+        kind = self._token_type(op.result, layout)
+        copy = fastml.RearrangeOp(op.edge_name, tokens, index, kind, layout.token)
+        copy.location = op.location
+        self.scratch.body.block.add_op(copy)
+        self.tokens[op.result] = copy.result
+
+
+def _conv_matrix(op: fastml_spatial.ConvOp) -> Integers:
+    """Return the matrix of a convolution: (ky, kx, channel) rows, a column a channel made."""
+    weights = integer_array(np.asarray(op.matrices))
+    made, inner = weights.shape[:2]
+    taps = weights.reshape(made, inner, -1)
+    groups = op.group.data
+    each = made // groups
+    matrix = np.zeros((taps.shape[2], groups, inner, made), object)
+    for group in range(groups):
+        own = slice(group * each, (group + 1) * each)
+        matrix[:, group, :, own] = np.moveaxis(taps[own], 0, -1).swapaxes(0, 1)
+    return matrix.reshape(-1, made)

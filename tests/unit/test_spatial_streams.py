@@ -1,0 +1,177 @@
+"""Networks of images lowered to streams of pixels: every edge equals the network's."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from image_networks import Images, check_edges, fixed, places
+
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects import fastml, qflow
+from fastml.dialects.array import ArrayAttr
+from fastml.dialects.fastml import Reduction
+from fastml.dialects.grid import BipolarType, ScaledType
+
+
+def test_a_convolution_and_its_quantiser() -> None:
+    net = Images(x=(fixed(4), [1, 3, 6, 7]))
+    c = net.conv(net.inputs[0], 4, (3, 3), pads=[1, 1, 1, 1])
+    graph = check_edges(net.finish(net.relu(c, fixed(5, 0, 0))))
+    (window,) = [op for op in graph.body.block.ops if isinstance(op, qflow.WindowOp)]
+    assert window.kernel == (3, 3)
+    assert qflow.channel_of(graph.inputs["x"]).beats.data == 42
+
+
+LAYOUTS = pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+
+
+def image(height: int, width: int, channels: int, last: bool) -> list[int]:
+    return [1, height, width, channels] if last else [1, channels, height, width]
+
+
+@LAYOUTS
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        ((1, 1), {}),
+        ((1, 1), {"strides": [2, 2]}),
+        ((3, 3), {"strides": [2, 1], "pads": [1, 0, 0, 2]}),
+        ((2, 3), {"dilations": [2, 2], "pads": [0, 3, 2, 1]}),
+        ((3, 3), {"group": 2, "pads": [1, 1, 1, 1]}),
+        ((3, 3), {"group": 4, "pads": [1, 1, 1, 1]}),
+        ((5, 6), {}),
+    ],
+)
+def test_convolutions(kernel: tuple[int, int], options: dict[str, object], last: bool) -> None:
+    net = Images(x=(fixed(4), image(5, 6, 4, last)))
+    c = net.conv(net.inputs[0], 8, kernel, last=last, **options)  # pyright: ignore[reportArgumentType]
+    check_edges(net.finish(net.relu(c, fixed(5, 0, 0), last=last)))
+
+
+def test_pads_are_the_number_zero_of_any_type() -> None:
+    scale = ArrayAttr.get(np.float32(0.3).reshape(()))
+    kinds = [
+        ScaledType(0, 4, scale, ArrayAttr.get(np.array(7))),
+        BipolarType(scale),
+        ScaledType(0, 4, scale, ArrayAttr.get(np.arange(3).reshape(1, 3, 1, 1))),
+    ]
+    for kind in kinds:
+        net = Images(x=(kind, [1, 3, 4, 5]))
+        c = net.conv(net.inputs[0], 2, (3, 3), pads=[1, 1, 1, 1])
+        check_edges(net.finish(c))
+
+
+@LAYOUTS
+def test_pools_and_skips(last: bool) -> None:
+    net = Images(x=(fixed(4), image(6, 6, 3, last)))
+    a = net.relu(net.conv(net.inputs[0], 4, (3, 3), pads=[1] * 4, last=last), fixed(4), last=last)
+    b = net.relu(net.conv(a, 4, (3, 3), pads=[1] * 4, last=last), fixed(4), last=last)
+    p = net.max_pool(net.sum(a, b), (3, 3), strides=[2, 2], pads=[1] * 4, last=last)
+    graph = check_edges(net.finish(p))
+    assert any(isinstance(op, qflow.MaximumOp) for op in graph.body.block.ops)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("kind", list(Reduction))
+def test_global_pools_and_dense_layers(kind: Reduction, last: bool) -> None:
+    net = Images(x=(fixed(4), image(4, 5, 3, last)))
+    a = net.relu(net.conv(net.inputs[0], 6, (2, 2), last=last), fixed(4), last=last)
+    r = net.quantise(net.reduce(a, kind, [-3, -2] if last else [-2, -1]), fixed(8))
+    flat = net.rearrange([r], places(r).reshape(1, 6))
+    check_edges(net.finish(net.matmul(flat, 3)))
+
+
+@LAYOUTS
+def test_a_flattened_image(last: bool) -> None:
+    net = Images(x=(fixed(4), image(4, 4, 2, last)))
+    a = net.relu(net.conv(net.inputs[0], 3, (3, 3), last=last), fixed(4), last=last)
+    flat = net.rearrange([a], places(a).reshape(1, -1))
+    graph = check_edges(net.finish(net.matmul(flat, 3)))
+    assert qflow.channel_of(graph.outputs[graph.output_names.data[0].data]).beats.data == 1
+
+
+def test_a_sequence() -> None:
+    net = Images(x=(fixed(5), [1, 2, 12]))
+    a = net.relu(net.conv(net.inputs[0], 4, (3,), pads=[1, 1]), fixed(4))
+    b = net.relu(net.conv(net.max_pool(a, (2,)), 3, (2,), strides=[2]), fixed(4))
+    check_edges(net.finish(b))
+
+
+def test_images_that_are_transposed_for_their_port() -> None:
+    net = Images(x=(fixed(4), [1, 5, 6, 3]))
+    first = net.transpose(net.inputs[0], (0, 3, 1, 2))
+    c = net.relu(net.conv(first, 4, (3, 3)), fixed(4))
+    graph = check_edges(net.finish(net.transpose(c, (0, 2, 3, 1))))
+    assert qflow.channel_of(graph.inputs["x"]).beats.data == 30
+    kinds = (qflow.ReorderOp, qflow.SerialiseOp, qflow.DeserialiseOp)
+    assert not any(isinstance(op, kinds) for op in graph.body.block.ops)
+
+
+def test_wiring_of_channels() -> None:
+    net = Images(x=(fixed(4), [1, 3, 4, 5]), y=(fixed(6), [1, 2, 4, 5]))
+    c = net.quantise(net.conv(net.inputs[0], 4, (1, 1)), fixed(5))
+    both = net.rearrange(
+        [c, net.inputs[1]],
+        np.concatenate([places(c), places(c, net.inputs[1])], 1)[:, [0, 4, 3, 5, 1]],
+    )
+    check_edges(net.finish(net.conv(both, 2, (3, 3))))
+
+
+def test_images_of_other_sizes() -> None:
+    """Resize, crop, pad with a constant, flip, and repeat one pixel."""
+    net = Images(x=(fixed(4), [1, 2, 4, 5]))
+    c = net.quantise(net.conv(net.inputs[0], 3, (1, 1)), fixed(5))
+    at = places(c)
+    big = net.rearrange([c], at.repeat(2, 2).repeat(3, 3))
+    crop = net.rearrange([big], places(big)[:, :, 1:7, 2:11:2])
+    two = net.constant([], fixed(5))
+    padded = net.rearrange(
+        [crop, two],
+        np.pad(places(crop), [(0, 0), (0, 0), (1, 0), (2, 1)], constant_values=places(crop).size),
+    )
+    flipped = net.rearrange([padded], places(padded)[:, :, ::-1, ::-1])
+    graph = check_edges(net.finish(net.conv(flipped, 2, (2, 2))))
+    kinds = [type(op) for op in graph.body.block.ops]
+    assert kinds.count(qflow.ReorderOp) == 1  # rows that rise are windows of one tap
+
+
+def test_depth_and_space() -> None:
+    net = Images(x=(fixed(4), [1, 8, 3, 4]))
+    c = net.quantise(net.conv(net.inputs[0], 8, (1, 1)), fixed(5))
+    wide = places(c).reshape(1, 2, 2, 2, 3, 4).transpose(0, 3, 4, 1, 5, 2).reshape(1, 2, 6, 8)
+    big = net.rearrange([c], wide)
+    d = net.quantise(net.conv(big, 2, (3, 3), pads=[1] * 4), fixed(5))
+    deep = places(d).reshape(1, 2, 3, 2, 4, 2).transpose(0, 3, 5, 1, 2, 4).reshape(1, 8, 3, 4)
+    graph = check_edges(net.finish(net.conv(net.rearrange([d], deep), 2, (1, 1))))
+    kinds = [type(op) for op in graph.body.block.ops]
+    assert kinds.count(qflow.SerialiseOp) == 1
+    assert kinds.count(qflow.ReorderOp) == 1
+    assert kinds.count(qflow.DeserialiseOp) == 0
+
+
+def test_a_vector_becomes_an_image() -> None:
+    net = Images(x=(fixed(4), [1, 6]))
+    a = net.quantise(net.matmul(net.inputs[0], 24), fixed(5))
+    first = net.rearrange([a], places(a).reshape(1, 2, 3, 4))
+    check_edges(net.finish(net.conv(first, 2, (2, 2))))
+
+
+def test_one_pixel_against_an_image() -> None:
+    net = Images(x=(fixed(4), [1, 3, 4, 5]))
+    a = net.quantise(net.conv(net.inputs[0], 4, (3, 3), pads=[1] * 4), fixed(5))
+    pooled = net.quantise(net.reduce(a, Reduction.SUM, [-2, -1]), fixed(5))
+    check_edges(net.finish(net.conv(net.sum(a, pooled), 2, (1, 1))))
+
+
+def test_parameters_that_vary_over_positions_are_refused() -> None:
+    net = Images(x=(fixed(4), [1, 3, 4, 5]))
+    a = net.conv(net.inputs[0], 4, (1, 1))
+    real = net.add(fastml.AddOp("biased", [a, net.constant([1, 1, 1, 5])]))
+    network = net.finish(net.quantise(real, fixed(4)))
+    with pytest.raises(FastmlError, match="'biased' has constants that differ between") as error:
+        check_edges(network)
+    assert error.value.code == "FML-STREAM"

@@ -151,6 +151,7 @@ class _FirstLayer:
 
     stage: DenseOp | ElementStageOp
     source: NDArray[np.int64]
+    """-1 for a constant."""
     low_image: _Row
     """Value of the operand's element where its input is at its low end."""
     high_image: _Row
@@ -171,8 +172,9 @@ def _first_layers(graph: GraphOp) -> list[_FirstLayer]:
             continue
         parts = [source for source in sources if source is not None]
         if isinstance(stage, RearrangeOp):
-            wires = np.asarray(stage.index.array, np.int64)
-            joined = [np.concatenate([part[k] for part in parts]) for k in range(3)]
+            wires, fill = np.asarray(stage.index.array, np.int64), stage.constants
+            tail = (np.full(len(fill), -1), fill, fill)
+            joined = [np.concatenate([*(part[k] for part in parts), tail[k]]) for k in range(3)]
             known[stage.result] = (joined[0][wires], joined[1][wires], joined[2][wires])
         elif isinstance(stage, ElementStageOp):
             found.append(_FirstLayer(stage, *parts[0]))
@@ -199,9 +201,9 @@ def _bounds(layers: Sequence[_FirstLayer], box: _Box, room: int, rng: np.random.
             block = slice(position * size, (position + 1) * size)
             weights = matrix[:, column].astype(object) * (-1 if least else 1)
             gain = weights * (layer.high_image[block] - layer.low_image[block])
-            row = box.middle
-            inputs = layer.source[block]
-            row[inputs] = np.where(gain > 0, box.highs[inputs], box.lows[inputs])
+            row, varies = box.middle, layer.source[block] >= 0
+            inputs = layer.source[block][varies]
+            row[inputs] = np.where(gain[varies] > 0, box.highs[inputs], box.lows[inputs])
             rows.append(row[None, :])
     return _choose(np.concatenate(rows), room, rng)
 
@@ -212,7 +214,8 @@ def _beside_thresholds(
     """Return inputs whose accumulators lie on a step of the next function, and just below."""
     rows = [np.empty((0, len(box.lows)), box.lows.dtype)]
     for layer in layers:
-        if not np.array_equal(layer.low_image, box.lows[layer.source]):
+        varies = layer.source >= 0
+        if not np.array_equal(layer.low_image[varies], box.lows[layer.source[varies]]):
             continue  # a function lies between: there is no inverse at hand
         if isinstance(layer.stage, DenseOp):
             rows += _near_accumulators(layer, layer.stage, box, room, rng)
@@ -229,7 +232,8 @@ def _near_inputs(
     row = _uniform(box, 1, rng)
     order: list[int] = rng.permutation(len(steps)).tolist()
     for element, threshold in (steps[number] for number in order):
-        row[0, layer.source[element]] = threshold - int(rng.integers(2))
+        if layer.source[element] >= 0:
+            row[0, layer.source[element]] = threshold - int(rng.integers(2))
     return row
 
 
@@ -237,25 +241,45 @@ def _near_accumulators(
     layer: _FirstLayer, stage: DenseOp, box: _Box, room: int, rng: np.random.Generator
 ) -> list[_Rows]:
     """Return rows whose accumulators lie on a step of the function on them, and just below."""
-    users = [use.operation for use in stage.result.uses]
-    functions = [op for op in users if isinstance(op, ElementStageOp)]
-    if not functions:
+    found = _function_on(stage)
+    if found is None:
         return []
+    function, places = found
     rows = list[_Rows]()
     matrix, bias = stage.matrix.array, stage.bias.array
     size, columns = matrix.shape
-    for element, threshold in steps_of(functions[0], (room + 1) // 2, rng):
-        position, column = divmod(element, columns)
-        inputs = layer.source[position * size : (position + 1) * size]
-        weights: _Row = matrix[:, column].astype(object)
-        for target in (threshold, threshold - 1):
+    for element, threshold in steps_of(function, (room + 1) // 2, rng):
+        position, column = divmod(int(places[element]), columns)
+        block = slice(position * size, (position + 1) * size)
+        varies = layer.source[block] >= 0
+        inputs, column_of = layer.source[block][varies], matrix[:, column].astype(object)
+        weights: _Row = column_of[varies]
+        fixed = int(column_of[~varies] @ layer.low_image[block][~varies].astype(object))
+        fixed += int(bias[column])
+        for target in (threshold - fixed, threshold - fixed - 1):
             row = box.middle[None, :]
             for _ in range(TRIES):
                 row = (_uniform if rng.random() < 0.5 else _normals)(box, 1, rng)
-                if _approach(row[0], inputs, weights, target - int(bias[column]), box):
+                if _approach(row[0], inputs, weights, target, box):
                     break
             rows.append(row)
     return rows
+
+
+def _function_on(stage: DenseOp) -> tuple[ElementStageOp, NDArray[np.int64]] | None:
+    """Return a function of a stage's result, and the element that each of its own is."""
+    for use in stage.result.uses:
+        match use.operation:
+            case ElementStageOp() as function:
+                return function, np.arange(len(stage.channel))
+            case RearrangeOp() as wires if len(wires.inputs) == 1 and wires.fill is None:
+                readers = [use.operation for use in wires.result.uses]
+                functions = [op for op in readers if isinstance(op, ElementStageOp)]
+                if functions:
+                    return functions[0], np.asarray(wires.index.array, np.int64)
+            case _:
+                pass
+    return None
 
 
 def _approach(

@@ -139,3 +139,27 @@ def test_gaps_are_random_and_often_none():
     assert gaps.max() == 5
     assert 400 < np.count_nonzero(gaps == 0) < 700
     np.testing.assert_array_equal(gaps, random_gaps(1000, seed=4))
+
+
+def test_accumulators_of_windows_reach_bounds_and_thresholds():
+    """What a window sees beyond the edge is no input, and outputs may be wired elsewhere."""
+    graph = GraphOp("g", {"x": channel(4, -8, 7)}, ["y"])
+    (x,) = graph.body.block.args
+    index, fill = np.array([4, 0, 1, 0, 1, 2, 1, 2, 3, 2, 3, 4]), np.array([-5])
+    windows = RearrangeOp("w", [x], index, (12,), fill)
+    matrix, bias = np.array([[3, 1], [-2, 4], [5, -1]]), np.array([7, 0])
+    dense = DenseOp("d", windows.result, matrix, bias, (8,))
+    order = np.arange(8).reshape(4, 2).T.reshape(-1)
+    wires = RearrangeOp("r", [dense.result], order, (8,))
+    thresholds = np.full((8, 1), 9)
+    ones = np.ones(8, np.int64)
+    count = ThresholdOp("y", wires.result, thresholds, 0 * ones, ones, (8,))
+    graph.body.block.add_ops([windows, dense, wires, count, YieldOp([count.result])])
+    beats = hurting_vectors(graph, 400, 1)["x"]
+    padded = np.concatenate([beats, np.full((400, 1), -5)], axis=1)
+    found = padded[:, index].reshape(-1, 3) @ matrix + bias
+    found = found.reshape(400, 8)
+    assert np.array_equal(found.min(axis=0), dense.channel.lows)
+    assert np.array_equal(found.max(axis=0), dense.channel.highs)
+    for column in range(8):
+        assert {8, 9} <= set(found[:, column].tolist())

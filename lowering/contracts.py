@@ -55,12 +55,15 @@ class Problem:
 
     choices: list[Sequence[Choice]] = field(default_factory=list[Sequence[Choice]])
     sources: list[Sequence[int]] = field(default_factory=list[Sequence[int]])
+    starts: list[int] = field(default_factory=list[int])
+    """When each stage would have all of a frame if no stage took any time."""
 
-    def add(self, choices: Sequence[Choice], sources: Iterable[int] = ()) -> int:
+    def add(self, choices: Sequence[Choice], sources: Iterable[int] = (), start: int = 0) -> int:
         """Add a stage; return its number."""
         assert choices
         self.choices.append(choices)
         self.sources.append(tuple(sources))
+        self.starts.append(start)
         assert all(source < len(self.choices) - 1 for source in self.sources[-1])
         return len(self.choices) - 1
 
@@ -150,7 +153,7 @@ class _Program:
             self.solver.addConstr(arrival >= own)
             for source in sources:
                 self.solver.addConstr(arrival >= arrivals[source] + own)
-            self.solver.addConstr(longest >= arrival)
+            self.solver.addConstr(longest >= arrival + float(self.problem.starts[stage]))
             arrivals.append(arrival)
         return longest
 
@@ -182,9 +185,10 @@ class _Program:
         for choice, sources in zip(taken, self.problem.sources, strict=True):
             before = max((arrivals[source] for source in sources), default=0)
             arrivals.append(before + choice.latency)
+        ends = [end + start for end, start in zip(arrivals, self.problem.starts, strict=True)]
         return Choice(
             ii=max((choice.ii for choice in taken), default=1),
-            latency=max(arrivals, default=0),
+            latency=max(ends, default=0),
             dsp=sum(choice.dsp for choice in taken),
             bram=sum(choice.bram for choice in taken),
             lut=sum(choice.lut for choice in taken),

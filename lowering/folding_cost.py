@@ -163,6 +163,28 @@ class Estimator:
         cheaper = shifted <= self.input_bits * self.weight_bits
         return Products.SHIFT_ADD if cheaper else Products.MULTIPLIER
 
+    @cached_property
+    def lanes(self) -> list[int]:
+        """Numbers of lanes that are worth trying."""
+        return lanes_of(len(self.layer.matrix))
+
+    def cheapest(self, reuse: int, products: Products | None = None) -> tuple[FoldedAttr, Cost]:
+        """Return the cheapest plan of a reuse factor; ``products`` forces what multiplies."""
+        kind = self.products() if products is None else products
+        best: tuple[float, FoldedAttr, Cost] | None = None
+        loadable = self.layer.loadable is not None
+        for order in (Order.IN_STEP, Order.END_TO_END) if loadable else Order:
+            for lanes in self.lanes:
+                shape = shape_of(self.layer.matrix, self.layer.positions, reuse, lanes, order)
+                if shape is None:
+                    continue
+                cost, storage = self.of(shape, kind)
+                if best is None or cost.weight < best[0]:
+                    plan = FoldedAttr(reuse, shape.groups, lanes, order, kind, storage)
+                    best = cost.weight, plan, cost
+        assert best is not None, "one lane that works on every product in turn is a plan"
+        return best[1:]
+
 
 def lanes_of(rows: int) -> list[int]:
     """Return the numbers of lanes that differ in the slots of an output."""
@@ -173,21 +195,7 @@ def choose_plan(
     layer: Layer, reuse: int, products: Products | None = None
 ) -> tuple[FoldedAttr, Cost]:
     """Return the cheapest plan of a reuse factor; ``products`` forces what multiplies."""
-    estimator = Estimator(layer)
-    kind = estimator.products() if products is None else products
-    best: tuple[float, FoldedAttr, Cost] | None = None
-    loadable = layer.loadable is not None
-    for order in (Order.IN_STEP, Order.END_TO_END) if loadable else Order:
-        for lanes in lanes_of(len(layer.matrix)):
-            shape = shape_of(layer.matrix, layer.positions, reuse, lanes, order)
-            if shape is None:
-                continue
-            cost, storage = estimator.of(shape, kind)
-            if best is None or cost.weight < best[0]:
-                plan = FoldedAttr(reuse, shape.groups, lanes, order, kind, storage)
-                best = cost.weight, plan, cost
-    assert best is not None, "one lane that works on every product in turn is a plan"
-    return best[1:]
+    return Estimator(layer).cheapest(reuse, products)
 
 
 def planned_cost(layer: Layer, plan: FoldedAttr) -> Cost:

@@ -1,27 +1,32 @@
 """Choose how every dense stage is built, all together, so that a contract is kept."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import FloatAttr, ModuleOp, f64
+from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
-from fastml.dialects.qflow import ParallelAttr
+from fastml.dialects.qflow import ParallelAttr, channel_of
 from fastml.dialects.qflow_folded import Products
+from fastml.dialects.qflow_streams import BeatsOp
+from fastml.lowering.beat_times import beat_times, firings_of, lateness, nodes_of, operands_of
 from fastml.lowering.contracts import Choice, Limits, Problem, Selection, choose, least
 from fastml.lowering.delay import TARGETS
 from fastml.lowering.folding import Layer, ceil_div
-from fastml.lowering.folding_cost import adder_graph_luts, choose_plan, digit_count
+from fastml.lowering.folding_cost import Estimator, adder_graph_luts, digit_count
 from fastml.lowering.qflow_fold import fold_stage, products_of
 from fastml.lowering.stage_cost import stage_luts
 
 PIPELINE = 6
 """Cycles of a folded stage beside its iterations."""
+CHANGE = 2
+"""Cycles of a process that changes beats, and of the FIFO behind it."""
 STEP = 1.12
 """Ratio of neighbouring numbers of multipliers that are tried."""
 
@@ -74,17 +79,23 @@ class _Chooser:
     products: Products | None
     clock_ns: float
     problem: Problem = field(default_factory=Problem)
-    reuses: list[Sequence[int]] = field(default_factory=list[Sequence[int]])
+    edges: list[str] = field(default_factory=list[str])
+    """What each member of the problem makes."""
+    reuses: dict[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
+    """Reuse factor of each choice of a dense stage, by its number in the problem."""
+    numbers: dict[SSAValue, int] = field(default_factory=dict[SSAValue, int])
 
     def run(self) -> None:
         """Solve, and give every dense stage its architecture."""
-        numbers = dict[qflow.StageOp, int]()
-        for stage in self.graph.stages:
-            owners = (source.owner for source in stage.sources)
-            before = [numbers[o] for o in owners if isinstance(o, qflow.StageOp)]
-            numbers[stage] = self._add(stage, before)
-        if not numbers:
+        nodes = nodes_of(self.graph)
+        if not nodes:
             return
+        given = [most for most in (self.limits.ii, self.limits.latency) if most is not None]
+        self.times = beat_times(self.graph, min(given, default=0))
+        for name, value in self.graph.inputs.items():
+            self._add(name, value, [Choice(channel_of(value).beats.data)])
+        for op in nodes:
+            self._node(op)
         selection = choose(self.problem, self.limits)
         if selection is None:
             raise self._impossible()
@@ -92,38 +103,61 @@ class _Chooser:
 
     def _set(self, selection: Selection) -> None:
         self.graph.gap = FloatAttr(selection.gap, f64)
-        pairs = zip(self.graph.stages, selection.picks, self.reuses, strict=True)
-        for stage, pick, reuses in pairs:
-            if not isinstance(stage, qflow.DenseOp):
+        for stage in self.graph.stages:
+            number = self.numbers[stage.result]
+            if not isinstance(stage, qflow.DenseOp) or number not in self.reuses:
                 continue
-            if reuses[pick] == 1:
+            reuse = self.reuses[number][selection.picks[number]]
+            if reuse == 1:
                 stage.architecture = ParallelAttr()
             else:
-                fold_stage(stage, reuses[pick], self.products)
+                fold_stage(stage, reuse, self.products)
 
-    def _add(self, stage: qflow.StageOp, before: Iterable[int]) -> int:
-        """Add a stage with all ways to build it."""
-        if not isinstance(stage, qflow.DenseOp) or not len(stage.channel):
-            self.reuses.append((1,))
-            return self.problem.add([Choice(lut=math.ceil(stage_luts(stage)))], before)
-        layer = Layer.of(stage)
+    def _add(
+        self, edge: str, value: SSAValue, choices: Sequence[Choice], before: Sequence[SSAValue] = ()
+    ) -> int:
+        """Add what makes a channel to the problem."""
+        sources = [self.numbers[source] for source in before]
+        number = self.problem.add(choices, sources, int(self.times[value][-1]))
+        self.edges.append(edge)
+        self.numbers[value] = number
+        return number
+
+    def _node(self, op: qflow.StageOp | BeatsOp) -> None:
+        """Add an operation with all ways to build it."""
+        edge, before = op.edge.data, operands_of(op)
+        if isinstance(op, BeatsOp):
+            choices = [Choice(firings_of(op), CHANGE)]
+        elif isinstance(op, qflow.DenseOp) and len(op.channel):
+            reuses, choices = self._dense(op)
+            self.reuses[len(self.edges)] = reuses
+        else:
+            choices = [Choice(firings_of(op), lut=math.ceil(stage_luts(op)))]
+        self._add(edge, op.results[0], choices, before)
+
+    def _dense(self, stage: qflow.DenseOp) -> tuple[Sequence[int], Sequence[Choice]]:
+        """Return the reuse factors that are tried, and what comes of them."""
+        layer, beats = Layer.of(stage), firings_of(stage)
+        estimator = Estimator(layer)
+        times = self.times[stage.input]
         reuses, choices = list[int](), list[Choice]()
         unrolled = self.products is not Products.MULTIPLIER  # into adders alone
         if unrolled:
             reuses.append(1)
             choices.append(self._parallel(stage))
         present = int(np.count_nonzero(layer.matrix)) * layer.positions
-        tried = {r for n in (layer.products, present) for r in candidates(n, self.limits.ii)}
+        most = None if self.limits.ii is None else self.limits.ii // beats
+        tried = {r for n in (layer.products, present) for r in candidates(n, most)}
         if not unrolled and not tried:
             tried = {2}  # the least that folds; a limit that excludes it is then named
         for reuse in sorted(tried):
-            _, cost = choose_plan(layer, reuse, self.products)
+            _, cost = estimator.cheapest(reuse, self.products)
             dsp = cost.dsp if unrolled else max(cost.dsp, cost.multipliers)
             latency = reuse + PIPELINE + math.ceil(math.log2(max(layer.matrix.shape[0], 2)) / 4)
+            latency += lateness(times, reuse)
             reuses.append(reuse)
-            choices.append(Choice(reuse, latency, dsp, cost.bram, math.ceil(cost.lut)))
-        self.reuses.append(reuses)
-        return self.problem.add(choices, before)
+            choices.append(Choice(reuse * beats, latency, dsp, cost.bram, math.ceil(cost.lut)))
+        return reuses, choices
 
     def _parallel(self, stage: qflow.DenseOp) -> Choice:
         """Estimate an adder graph from the digits of its weights."""
@@ -131,13 +165,13 @@ class _Chooser:
         depth = math.ceil(math.log2(max(digits.sum(axis=0).max(initial=1), 1) + 1))
         width = max(stage.channel.elements.widths, default=0)
         luts = adder_graph_luts(stage)
+        beats = firings_of(stage)
         if self.clock_ns <= 0:
-            return Choice(lut=math.ceil(luts))
+            return Choice(beats, lut=math.ceil(luts))
         model = TARGETS["generic"]
         slack = max(model.slack(self.clock_ns), 1e-3)
-        return Choice(
-            latency=math.floor(depth * float(model.adder(width)) / slack), lut=math.ceil(luts)
-        )
+        latency = math.floor(depth * float(model.adder(width)) / slack)
+        return Choice(beats, latency, lut=math.ceil(luts))
 
     def _impossible(self) -> FastmlError:
         """Say what binds: the least of each limited figure that the other limits allow."""
@@ -164,10 +198,10 @@ class _Chooser:
         """Name the stage that takes most of a figure by itself, within the interval."""
         most = self.limits.ii
         found = list[tuple[int, str]]()
-        for stage, choices in zip(self.graph.stages, self.problem.choices, strict=True):
+        for edge, choices in zip(self.edges, self.problem.choices, strict=True):
             within = [c for c in choices if most is None or what == "ii" or c.ii <= most]
             if within:
-                found.append((min(getattr(c, what) for c in within), stage.edge.data))
+                found.append((min(getattr(c, what) for c in within), edge))
         figure, edge = max(found, default=(0, ""))
         return f", {figure} of them for edge '{edge}'" if figure else ""
 

@@ -16,6 +16,9 @@ from fastml.lowering.cmvm import solve
 from fastml.lowering.cmvm.graph import Graph
 from fastml.lowering.cmvm.problem import WEIGHT_BITS, Problem
 
+MAX_PRODUCTS = 1 << 20
+"""Most products of a matrix at several positions, side by side."""
+
 
 @dataclass(frozen=True)
 class QflowSolve(ModulePass):
@@ -39,11 +42,25 @@ class QflowSolve(ModulePass):
             if not isinstance(stage.architecture, ParallelAttr):
                 continue
             if isinstance(stage, qflow.DenseOp):
+                _check_size(stage)
                 _check_weights(stage, stage.matrix.integers)
                 stage.graph = to_attribute(solve_dense(stage, self.budget))
             elif isinstance(stage, qflow.CombineOp):
                 _check_weights(stage, stage.coefficients.integers)
                 stage.graph = to_attribute(solve_combine(stage, self.budget))
+
+
+def _check_size(stage: qflow.DenseOp) -> None:
+    """Refuse a kernel at so many positions that nobody would build it."""
+    products = stage.positions * int(np.count_nonzero(stage.matrix.integers))
+    if stage.positions > 1 and products > MAX_PRODUCTS:
+        raise FastmlError(
+            f"edge '{stage.edge.data}' has {products} products at {stage.positions} positions, "
+            f"more than {MAX_PRODUCTS} side by side",
+            stage,
+            code="FML-TARGET",
+            hint="stream the image: --io stream; or fold the layer: --reuse",
+        )
 
 
 def _check_weights(stage: qflow.StageOp, weights: Integers) -> None:

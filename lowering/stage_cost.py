@@ -29,6 +29,9 @@ def stage_luts(stage: qflow.StageOp) -> float:
         case qflow.RescaleOp():
             each = ADD * wide + 2 * COMPARE * wide + 2 * CHOOSE * narrow
             return SHARED * float(np.where(stage.wired, 0.0, each).sum())
+        case qflow.MaximumOp():
+            contenders = (stage.trees.counts - 1).astype(np.float64)
+            return float((contenders * (COMPARE + CHOOSE) * narrow).sum())
         case qflow.LookupOp():
             words = stage.table.array.shape[1]
             return float((narrow * max(words / 64, 1)).sum())

@@ -304,3 +304,11 @@ def test_an_image_that_is_too_large_for_one_beat_is_refused() -> None:
     _conv(net, net.inputs[0], np.ones((16, 3, 3, 3), np.int64), [1] * 4, last=False)
     with pytest.raises(FastmlError, match=r"65536 windows of 27 elements.*--io stream"):
         FastmlToQflow().apply(CONTEXT, net.module)
+
+
+def test_products_of_too_many_positions_are_refused() -> None:
+    net = Net((FixedType(0, 8, 8), (1, 64, 64, 8)))
+    _conv(net, net.inputs[0], np.ones((64, 1, 1, 8), np.int64), [0] * 4, last=True)
+    FastmlToQflow().apply(CONTEXT, net.module)
+    with pytest.raises(FastmlError, match=r"2097152 products at 4096 positions.*--io stream"):
+        QflowSolve().apply(CONTEXT, net.module)

@@ -6,6 +6,8 @@ does to its FIFOs follows from the shapes of its arguments:
 
 - A process without an argument of several beats takes one beat of every input and gives one
   to every output, each time that it fires.
+- One with a table of accesses (:mod:`fastml.dialects.line_access`) fires once for each of its
+  steps, which look at any tokens of its one input, and let go of those that no later one wants.
 - Else it is one loop over ``n`` phases, one firing each. An argument of ``b`` beats a frame,
   ``b`` a divisor of ``n``, is at its beat ``k * b // n`` in phase ``k``: an input is needed
   in all phases of a beat and popped in the last of them, in which an output is given.
@@ -13,6 +15,7 @@ does to its FIFOs follows from the shapes of its arguments:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import prod
 
 from xdsl.dialects import affine, memref
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, ModuleOp, StringAttr, SymbolRefAttr
@@ -24,6 +27,7 @@ from xdsl.utils.hints import isa
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives, token_flow
 from fastml.dialects.elements import Elements
+from fastml.dialects.line_access import LineAccess, access_of
 
 
 def _refuse(message: str, at: Operation) -> FastmlError:
@@ -70,6 +74,8 @@ class Process:
     interval: int
     """Least distance of two firings."""
     arguments: tuple[Beats, ...]
+    access: LineAccess | None = None
+    """Of one that reads tokens of its input at random; its phases are the steps."""
 
     @property
     def inputs(self) -> list[Beats]:
@@ -83,6 +89,9 @@ class Process:
 
     def last(self, argument: Beats) -> tuple[bool, ...]:
         """Phases in which a beat of ``argument`` ends: it is popped, or given."""
+        if self.access is not None:
+            assert argument.output, "a step may pop several tokens"
+            return tuple(self.access.steps.produces.tolist())
         per_beat = self.phases // argument.beats
         return tuple(phase % per_beat == per_beat - 1 for phase in range(self.phases))
 
@@ -128,11 +137,16 @@ class Dataflow:
     def _process(self, process: Process) -> token_flow.Process:
         reads, writes = list[token_flow.Read](), list[token_flow.Write]()
         for operand, argument in zip(process.call.operands, process.arguments, strict=True):
-            fifo, last = self.streams[operand].name, process.last(argument)
+            fifo = self.streams[operand].name
             if argument.output:
+                last = process.last(argument)
                 writes.append(token_flow.Write(fifo, last, argument.latency))
+            elif process.access is not None:
+                steps = process.access.steps
+                reads.append(token_flow.Read(fifo, steps.needs, steps.consumes))
             else:
-                reads.append(token_flow.Read(fifo, (True,) * process.phases, last))
+                last = tuple(map(int, process.last(argument)))
+                reads.append(token_flow.Read(fifo, (1,) * process.phases, last))
         return token_flow.Process(
             process.name, process.interval, tuple(reads), tuple(writes), process.phases
         )
@@ -221,6 +235,12 @@ def _process(call: CallOp, function: FuncOp, count: int) -> Process:
         raise _refuse(f"a process needs '{directives.II}' and '{directives.LATENCY}'", function)
     arguments = tuple(_arguments(function))
     name = function.sym_name.data if count == 1 else f"{function.sym_name.data}_{count}"
+    access = _access(function, arguments)
+    if access is not None:
+        phases = len(access.steps)
+        if ii != phases:
+            raise _refuse(f"{phases} steps take as many cycles, not {ii}", function)
+        return Process(name, call, function, None, phases, 1, arguments, access)
     if all(argument.beats == 1 for argument in arguments):
         return Process(name, call, function, None, 1, ii, arguments)
     loops = [op for op in function.body.block.ops if isinstance(op, affine.ForOp)]
@@ -241,6 +261,29 @@ def _process(call: CallOp, function: FuncOp, count: int) -> Process:
     if ii != phases * interval:
         raise _refuse(f"{phases} phases take {phases * interval} cycles, not {ii}", function)
     return Process(name, call, function, loop, phases, interval, arguments)
+
+
+def _access(function: FuncOp, arguments: tuple[Beats, ...]) -> LineAccess | None:
+    """Return the tables of a process that has some, and check its shapes against them."""
+    if not {directives.WINDOW, directives.REORDER} & function.attributes.keys():
+        return None
+    inputs = [argument for argument in arguments if not argument.output]
+    outputs = [argument for argument in arguments if argument.output]
+    if len(inputs) != 1 or not outputs:
+        raise _refuse("a process that reads at random has one input, and outputs", function)
+    access = access_of(function, inputs[0].elements, inputs[0].beats)
+    assert access is not None
+    size = len(access.elements) * prod(access.kernel)
+    for output in outputs:
+        if output.elements != outputs[0].elements:
+            raise _refuse("outputs of a process that reads at random are all the same", function)
+        if (output.beats, len(output.elements), output.latency) != (access.results, size, 1):
+            raise _refuse(
+                f"'{output.name}' must be {access.results} beats of {size} elements, "
+                "a cycle after their firing",
+                function,
+            )
+    return access
 
 
 def _trips(loop: affine.ForOp) -> int:

@@ -67,6 +67,10 @@ DATAFLOW = "fastml.dataflow"
 """The calls of a function run concurrently, each as soon as it has its inputs."""
 PROCESS = "fastml.process"
 """Marks a function that a dataflow calls: its cycles are counted from its own firing."""
+WINDOW = "fastml.window"
+"""Tables of a process that slides a window over an image (:mod:`fastml.dialects.line_access`)."""
+REORDER = "fastml.reorder"
+"""Tables of a process that gives tokens in another order: likewise."""
 STORAGE = "fastml.storage"
 """What a constant or a scratch memory is made of: ``"block"`` memory, or ``"logic"`` (the default).
 
@@ -177,6 +181,8 @@ DIRECTIVES: Mapping[str, Directive] = {
     STREAM: _on(_at_least(1), ARGUMENT, "memref.alloc"),
     DATAFLOW: _on(_is_unit, "func.func"),
     PROCESS: _on(_is_unit, "func.func"),
+    WINDOW: _on(_is_dictionary, "func.func"),
+    REORDER: _on(_is_dictionary, "func.func"),
     STORAGE: _on(_is_storage, "memref.global", "memref.alloc"),
     LOAD: _on(_is_dictionary, "memref.global"),
     INTERFACE: _on(_is_dictionary, "builtin.module"),

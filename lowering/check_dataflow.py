@@ -2,7 +2,8 @@
 
 What happens between processes needs no proof: FIFOs and credits take care of it, and only how
 fast the network is depends on their depths (:mod:`fastml.dialects.token_flow`). A process is a
-static design, or a loop over phases (:mod:`fastml.lowering.phase_schedule`).
+static design, a loop over phases (:mod:`fastml.lowering.phase_schedule`), or copies of tokens
+that are read at random (:mod:`fastml.lowering.check_access`).
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from xdsl.dialects.func import FuncOp
 
 from fastml.dialects.affine_processes import Dataflow, Process
+from fastml.lowering.check_access import check_access
 from fastml.lowering.check_functions import Arrival, FunctionChecker
 from fastml.lowering.phase_schedule import PhaseSchedule, check_phases
 from fastml.lowering.schedule_facts import FunctionSchedule, has_loops, illegal
@@ -50,6 +52,10 @@ def check_dataflow(flow: Dataflow, functions: Mapping[str, FuncOp]) -> DataflowS
 
 
 def _check_process(process: Process, checker: FunctionChecker) -> ProcessSchedule:
+    if process.access is not None:
+        check_access(process)
+        facts = FunctionSchedule(process.function, looped=False, ii=1)
+        return ProcessSchedule(process, facts, None)
     if process.loop is not None:
         phases = check_phases(process, checker)
         return ProcessSchedule(process, phases.facts, phases)

@@ -40,10 +40,13 @@ from fastml.compiler.support.names import Namer
 from fastml.dialects import directives, qflow
 from fastml.dialects.channel import ChannelType, channel_of
 from fastml.dialects.elements import Elements
+from fastml.dialects.line_access import access_attributes
 from fastml.dialects.qflow_cycles import check_cycles
 from fastml.dialects.qflow_network import latency_of
 from fastml.dialects.qflow_processes import QflowProcess, processes_of
-from fastml.dialects.qflow_streams import DeserialiseOp, FifoOp, SerialiseOp
+from fastml.dialects.qflow_streams import BeatsOp, FifoOp, RegroupOp, SerialiseOp
+from fastml.dialects.qflow_windows import AccessOp, ReduceOp
+from fastml.lowering.token_functions import TokenFunction
 
 
 class StageCalls(Protocol):
@@ -140,6 +143,13 @@ class DataflowLowering:
         _add(block, array, fifo.location)
         self.arrays[fifo] = array.memref
 
+    def _constants(self, name: str) -> str:
+        """Return a stem for the constants of a function, whose names nothing else has."""
+        ends = ("rows", "cols", "index", "fill")
+        while not all(self.namer.take(f"{name}_{end}") for end in ends):
+            name = self.namer.unique(name)
+        return name
+
     def _process(self, process: QflowProcess, block: Block) -> None:
         """Make the function of a process, and call it."""
         body = ProcessFunction(process, self.stages)
@@ -148,10 +158,11 @@ class DataflowLowering:
             body.cluster()
             stem = f"{self.stages.ports[process.ops[-1].result]}_process"
         else:
-            body.change(change)
             kind = change.name.partition(".")[2]
             stem = f"{kind}_{self.stages.ports[change.result]}"
         name = self.namer.unique(stem)
+        if change is not None:
+            self.processes += body.change(change, self._constants(name))
         self.processes.append(body.finish(name))
         operands = [self.arrays[fifo] for fifo in (*process.reads, *process.writes)]
         _add(block, func.CallOp(name, operands, []), body.location)
@@ -222,42 +233,59 @@ class ProcessFunction:
             value = self._load(block, source, beats[0], place)
             self._store(block, value, target, beats[1], place)
 
-    def change(self, op: SerialiseOp | DeserialiseOp) -> None:
-        """Append the loop that sends a frame in beats, or gathers it from them."""
+    def change(self, op: BeatsOp, stem: str) -> list[Operation]:
+        """Append what is no stage; return its constants, named after ``stem``."""
+        (source,) = (self.arguments[fifo] for fifo in self.process.reads)
+        targets = [self.arguments[fifo] for fifo in self.process.writes]
+        function = TokenFunction(self.block, self.location, source, targets, stem)
+        match op:
+            case AccessOp():
+                function.access(op)
+            case ReduceOp():
+                loop = function.reduce(op)
+                loop.attributes[directives.PIPELINE] = IntegerAttr(self.interval, i64)
+            case _:
+                assert isinstance(op, RegroupOp)
+                self._regroup(op, source, targets)
+        return function.constants
+
+    def _regroup(self, op: RegroupOp, source: SSAValue, targets: Sequence[SSAValue]) -> None:
+        """Append the loop that sends beats in parts, or gathers them."""
         body = Block(arg_types=[IndexType()])
         (phase,) = body.args
         elements, lanes = len(channel_of(op.whole)), len(channel_of(op.parts))
-        beats = channel_of(op.parts).beats.data
-        (source,) = (self.arguments[fifo] for fifo in self.process.reads)
-        targets = [self.arguments[fifo] for fifo in self.process.writes]
+        beats, wholes = op.count, channel_of(op.whole).beats.data
+        part = AffineDimExpr(0) if wholes == 1 else AffineDimExpr(0) % beats
+        whole = [] if wholes == 1 else [AffineDimExpr(0).floor_div(beats)]
         for lane in range(lanes):
-            # Phases from this one on are beyond the last element.
+            # Parts from this one on are beyond the last element.
             end = min(-(-(elements - lane) // lanes), beats)
-            here = AffineDimExpr(0) * lanes + lane
+            here = part * lanes + lane
             if isinstance(op, SerialiseOp):
-                value = self._sent(body, source, here, (end, beats, elements), op)
+                value = self._sent(body, source, (part, whole, here), (end, beats, elements), op)
                 for target in targets:
                     self._store(body, value, target, phase, AffineConstantExpr(lane))
             elif end > 0:
-                inner = body if end == beats else self._if_before(body, end)
+                inner = body if end == beats else self._if_before(body, part, end)
                 value = self._load(inner, source, phase, AffineConstantExpr(lane))
                 value = self._resized(inner, value, op)
                 for target in targets:
-                    self._store(inner, value, target, None, here, phase)
+                    self._store(inner, value, target, None, here, phase, whole)
                 if inner is not body:
                     _add(inner, affine.YieldOp.get(), self.location)
-        self._loop(body, beats)
+        self._loop(body, beats * wholes)
 
     def _sent(
         self,
         body: Block,
         source: SSAValue,
-        here: AffineExpr,
+        places: tuple[AffineExpr, Sequence[AffineExpr], AffineExpr],
         sizes: tuple[int, int, int],
-        op: SerialiseOp,
+        op: RegroupOp,
     ) -> SSAValue:
-        """Return what a lane of a serialised frame holds: an element, or zero beyond the last."""
+        """Return what a lane of a serialised beat holds: an element, or zero beyond the last."""
         end, beats, elements = sizes
+        part, whole, here = places
         phase, width = body.args[0], _width(channel_of(op.parts).elements)
         zero = arith.ConstantOp(IntegerAttr(0, IntegerType(width)))
         if end <= 0:
@@ -265,22 +293,26 @@ class ProcessFunction:
             return zero.result
         if end < beats:
             here = here % elements  # any element will do
-        value = self._resized(body, self._load(body, source, None, here, phase), op)
+        value = self._resized(body, self._load(body, source, None, here, phase, whole), op)
         if end == beats:
             return value
         _add(body, zero, self.location)
         limit = arith.ConstantOp(IntegerAttr(end, IndexType()))
         _add(body, limit, self.location)
-        inside = arith.CmpiOp(phase, limit.result, "ult")
+        number = phase
+        if whole:
+            number = affine.ApplyOp([phase], AffineMapAttr(AffineMap(1, 0, (part,))))
+            _add(body, number, self.location)
+        inside = arith.CmpiOp(number, limit.result, "ult")
         _add(body, inside, self.location)
         chosen = arith.SelectOp(inside.result, value, zero.result)
         _add(body, chosen, self.location)
         return chosen.result
 
-    def _if_before(self, body: Block, end: int) -> Block:
-        """Append a condition that holds in the phases before ``end``; return its body."""
+    def _if_before(self, body: Block, part: AffineExpr, end: int) -> Block:
+        """Append a condition that holds in the parts before ``end``; return its body."""
         inner = Block()
-        left = AffineConstantExpr(end - 1) - AffineDimExpr(0)
+        left = AffineConstantExpr(end - 1) - part
         constraint = AffineConstraintExpr(AffineConstraintKind.ge, left, AffineConstantExpr(0))
         op = affine.IfOp.create(
             operands=[body.args[0]],
@@ -290,7 +322,7 @@ class ProcessFunction:
         _add(body, op, self.location)
         return inner
 
-    def _resized(self, block: Block, value: SSAValue, op: SerialiseOp | DeserialiseOp) -> SSAValue:
+    def _resized(self, block: Block, value: SSAValue, op: RegroupOp) -> SSAValue:
         """Bring an element into the container of the result, which holds it."""
         own, sign = channel_of(op.input).elements.container
         width = _width(channel_of(op.result).elements)
@@ -312,9 +344,10 @@ class ProcessFunction:
         beat: SSAValue | None,
         place: AffineExpr,
         phase: SSAValue | None = None,
+        whole: Sequence[AffineExpr] = (),
     ) -> SSAValue:
         """Append a read of an element, of a beat of several or at a place of the phase's."""
-        indices, places = _indices(beat, place, phase)
+        indices, places = _indices(beat, place, phase, whole)
         op = affine.LoadOp(array, indices, places)
         _add(block, op, self.location)
         return op.result
@@ -327,9 +360,10 @@ class ProcessFunction:
         beat: SSAValue | None,
         place: AffineExpr,
         phase: SSAValue | None = None,
+        whole: Sequence[AffineExpr] = (),
     ) -> None:
         """Append a write to an element."""
-        indices, places = _indices(beat, place, phase)
+        indices, places = _indices(beat, place, phase, whole)
         _add(block, affine.StoreOp(value, array, indices, places), self.location)
 
     def _loop(self, body: Block, beats: int) -> None:
@@ -347,6 +381,7 @@ class ProcessFunction:
         names = Namer(("clk", "rst", "fire", "phase", "rest"))
         for op in self.process.ops:
             names.take(self.stages.ports[op.result])
+        change = self.process.changes_beats
         latencies = {fifo: latency_of(fifo.input) for fifo in self.process.writes}
         latency = max(latencies.values(), default=0)
         described, given = list[DictionaryAttr](), set[SSAValue]()
@@ -354,7 +389,7 @@ class ProcessFunction:
             channel, writes = channel_of(fifo.result), fifo in latencies
             edge = fifo.input if writes else fifo.result
             direct = writes and self.stages.memories.get(edge) is self.arguments[fifo]
-            direct |= writes and self.process.changes_beats is not None and edge not in given
+            direct |= writes and change is not None and edge not in given
             wanted = self.stages.ports[fifo.input]
             port = wanted if direct else names.unique(wanted)
             facts = _describe(channel, port, _edge(fifo.input.owner) if direct else None)
@@ -364,25 +399,31 @@ class ProcessFunction:
             given.add(edge)
             described.append(DictionaryAttr(facts))
         function.arg_attrs = ArrayAttr(described)
-        ii = self.interval * self.process.beats
-        if self.process.changes_beats is not None:
-            ii = self.process.phases
+        if isinstance(change, AccessOp):
+            function.attributes |= access_attributes(change)
         function.attributes |= {
             directives.PROCESS: UnitAttr(),
-            directives.II: IntegerAttr(ii, i64),
+            directives.II: IntegerAttr(self.interval * self.process.beats, i64),
             directives.LATENCY: IntegerAttr(latency, i64),
         }
         return function
 
 
 def _indices(
-    beat: SSAValue | None, place: AffineExpr, phase: SSAValue | None
+    beat: SSAValue | None,
+    place: AffineExpr,
+    phase: SSAValue | None,
+    whole: Sequence[AffineExpr] = (),
 ) -> tuple[Sequence[SSAValue], AffineMapAttr]:
-    """Return operands and map of an access: ``[beat, place]``, or ``[place(phase)]``."""
+    """Return operands and map of an access.
+
+    It is ``[beat, place]``, or ``[place(phase)]``, after the ``whole`` beat of the phase if
+    there are several.
+    """
     if beat is not None:
         return [beat], AffineMapAttr(AffineMap(1, 0, (AffineDimExpr(0), place)))
     if phase is not None:
-        return [phase], AffineMapAttr(AffineMap(1, 0, (place,)))
+        return [phase], AffineMapAttr(AffineMap(1, 0, (*whole, place)))
     return [], AffineMapAttr(AffineMap(0, 0, (place,)))
 
 
@@ -391,7 +432,7 @@ def _width(elements: Elements) -> int:
 
 
 def _edge(op: Operation | Block) -> str:
-    assert isinstance(op, qflow.StageOp | SerialiseOp | DeserialiseOp)
+    assert isinstance(op, qflow.StageOp | BeatsOp)
     return op.edge.data
 
 

@@ -34,6 +34,7 @@ from fastml.lowering.hw_materialise import (
     materialise,
     output_ports,
 )
+from fastml.lowering.line_buffer import FIRE, TOKEN, LineBuffer, build_line_buffer
 from fastml.lowering.process_to_hw import ProcessModule, build_process
 from fastml.lowering.static_to_hw import Functions, Tap
 
@@ -54,17 +55,22 @@ def lower_dataflow(schedule: DataflowSchedule) -> Design:
     processes = {
         function: build_process(process, functions)
         for function, process in schedule.processes.items()
+        if process.process.access is None
     }
     top = _Top(schedule, processes)
     module = top.module()
-    modules = [*functions.modules.values(), *top.fifos.values(), module]
+    modules = [*functions.modules.values(), *top.fifos.values(), *top.buffers.values(), module]
     return Design(modules, DictionaryAttr(top.taps))
 
 
 @dataclass(frozen=True)
 class _Placed:
-    """A FIFO in the design: its inputs, which are driven later, and its outputs."""
+    """A FIFO in the design: its inputs, which are driven later, and its outputs.
 
+    Or a line buffer with the process that reads it.
+    """
+
+    name: str
     inputs: Mapping[str, Wire]
     outputs: Mapping[str, Wire]
 
@@ -77,6 +83,7 @@ class _Top:
         self.processes = processes
         self.netlist = Netlist()
         self.fifos: dict[Fifo, hw.HWModuleOp] = {}
+        self.buffers: dict[LineBuffer, hw.HWModuleOp] = {}
         self.taps: dict[str, Attribute] = {}
         names = [facts.name for facts in schedule.functions.values()]
         names += [p.process.function.sym_name.data for p in schedule.processes.values()]
@@ -90,7 +97,7 @@ class _Top:
         netlist, flow = self.netlist, self.flow
         netlist.location = flow.top.location
         inputs, outputs = list[Wire](), list[Output]()
-        placed = {value: self.fifo(stream) for value, stream in flow.streams.items()}
+        placed = {value: self.stream(stream) for value, stream in flow.streams.items()}
         for argument in flow.arguments:
             fifo, port = placed.get(argument.value), argument.port
             if argument.output:
@@ -112,7 +119,10 @@ class _Top:
                 netlist.drive(fifo.inputs["push_data"], beat)
             self.tap_input(argument)
         for process in flow.processes:
-            self.place(process, placed)
+            if process.access is None:
+                self.place(process, placed)
+            else:
+                self.join(process, placed)
         module = materialise(
             netlist,
             flow.top.sym_name.data,
@@ -124,27 +134,63 @@ class _Top:
         module.attributes |= self.attributes()
         return module
 
-    def fifo(self, stream: Stream) -> _Placed:
-        """Place the FIFO of a stream; what goes into it is not there yet."""
-        array, netlist = stream.array, self.netlist
+    def stream(self, stream: Stream) -> _Placed:
+        """Place what is behind a stream: a FIFO, or a line buffer and the process with it."""
+        array = stream.array
         late = stream.writer is not None and stream.writer[1].latency > 0
-        fifo = Fifo(stream.depth, array.elements.total_width, late)
-        module = self.fifos.get(fifo)
-        if module is None:
-            name = self.module_names.unique(fifo.stem)
-            module = self.fifos[fifo] = build_fifo(fifo, name, netlist.location)
-        names = [name for name in input_names(module) if name not in (CLOCK, RESET)]
-        widths = {"push_data": fifo.width}
-        inputs = {name: netlist.forward(widths.get(name, 1)) for name in ("push_data", *names)}
-        instance = Instance(
-            self.names.unique(stream.name),
-            module.sym_name.data,
-            input_names(module),
-            output_ports(module),
+        if stream.reader is None or stream.reader[0].access is None:
+            fifo = Fifo(stream.depth, array.elements.total_width, late)
+            module = self.fifos.get(fifo)
+            if module is None:
+                name = self.module_names.unique(fifo.stem)
+                module = self.fifos[fifo] = build_fifo(fifo, name, self.netlist.location)
+            return self.instance(self.names.unique(stream.name), module, fifo.width)
+        process, argument = stream.reader
+        assert process.access is not None
+        outputs = process.outputs
+        elements = outputs[0].elements
+        buffer = LineBuffer(
+            process.access, argument.elements, elements, stream.depth, late, len(outputs)
         )
-        results = netlist.instance(instance, [inputs[name] for name in names])
-        outputs = {name: wire for (name, _), wire in zip(instance.outputs, results, strict=True)}
-        return _Placed(inputs, {"data": netlist.constant(0, 0), **outputs})
+        module = self.buffers.get(buffer)
+        if module is None:
+            name = self.module_names.unique(buffer.stem)
+            module = build_line_buffer(buffer, name, process.function.location)
+            self.buffers[buffer] = module
+        name = self.names.unique(process.name)
+        return self.instance(name, module, argument.elements.total_width)
+
+    def instance(self, name: str, module: hw.HWModuleOp, width: int) -> _Placed:
+        """Place a module; what goes into it is not there yet."""
+        netlist = self.netlist
+        names = [port for port in input_names(module) if port not in (CLOCK, RESET)]
+        widths = {"push_data": width}
+        inputs = {port: netlist.forward(widths.get(port, 1)) for port in ("push_data", *names)}
+        instance = Instance(
+            name, module.sym_name.data, input_names(module), output_ports(module)
+        )
+        results = netlist.instance(instance, [inputs[port] for port in names])
+        outputs = {port: wire for (port, _), wire in zip(instance.outputs, results, strict=True)}
+        return _Placed(name, inputs, {"data": netlist.constant(0, 0), **outputs})
+
+    def join(self, process: Process, placed: Mapping[SSAValue, _Placed]) -> None:
+        """Connect a process that is placed with its line buffer to what it writes."""
+        netlist = self.netlist
+        netlist.location = process.call.location
+        ends = list(zip(process.call.operands, process.arguments, strict=True))
+        (own,) = (placed[operand] for operand, argument in ends if not argument.output)
+        targets = [(placed[operand], argument) for operand, argument in ends if argument.output]
+        for number, (target, argument) in enumerate(targets):
+            if f"room_{number}" in own.inputs:
+                netlist.drive(own.inputs[f"room_{number}"], target.outputs["ready"])
+            netlist.drive(target.inputs["push"], own.outputs["send"])
+            netlist.drive(target.inputs["push_data"], own.outputs["data"])
+            netlist.drive(target.inputs["reserve"], own.outputs["claim"])
+            edge = directives.text(argument.attributes, directives.NAME)
+            if edge is not None:
+                cycles = (argument.latency,) * len(argument.elements)
+                tap = Tap(argument.elements, TOKEN, cycles)
+                self.taps.setdefault(edge, tap.attribute(FIRE, own.name))
 
     def place(self, process: Process, placed: Mapping[SSAValue, _Placed]) -> None:
         """Place a process between its FIFOs."""

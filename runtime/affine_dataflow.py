@@ -27,6 +27,7 @@ from fastml.runtime.affine import (
     top_function,
 )
 from fastml.runtime.affine_code import Library, Run
+from fastml.runtime.affine_copies import CopyProgram
 from fastml.runtime.arith import hold
 from fastml.runtime.memory import Memory, check_memref
 from fastml.runtime.trace import Integers, Signal, Stimulus, Trace
@@ -63,7 +64,20 @@ class DataflowProgram(Program):
         self.codes = {
             process.function: self.library.function(process.function.sym_name.data, process.call)
             for process in self.flow.processes
+            if process.access is None
         }
+        self.copies = {
+            process.function: CopyProgram(process)
+            for process in self.flow.processes
+            if process.access is not None
+        }
+
+    @property
+    def held(self) -> int:
+        """Values that a frame takes, in all arrays and processes together."""
+        arrays = (stream.array for stream in self.flow.streams.values())
+        sizes = (array.beats * len(array.elements) for array in arrays)
+        return sum(sizes) + sum(len(code.template) for code in self.codes.values()) + 1
 
     def evaluate(self, beats: Mapping[str, Integers], taps: Collection[str] = ()) -> Values:
         """Execute on every frame of ``beats``, for values alone."""
@@ -91,7 +105,7 @@ class DataflowProgram(Program):
         frames = check_beats(self.ports, beats, self.top)
         outputs: dict[str, list[Integers]] = {port.port: [] for port in self.outputs}
         tapped: dict[str, list[Integers]] = {name: [] for name in taps}
-        chunk = max(64, LIVE_VALUES // sum(len(code.template) for code in self.codes.values()))
+        chunk = max(LIVE_VALUES // self.held, 1)
         known = dict[str, _Edge]()
         for first in range(0, max(frames, 1), chunk):
             count = min(chunk, frames - first)
@@ -154,7 +168,12 @@ class DataflowProgram(Program):
             memory = arrays[operand]
             size = len(memory.values)
             arguments.append(replace(memory, cycles=[0] * size, reads=[0] * size))
-        self.codes[process.function].call(run, arguments, [0] * len(arguments), 0)
+        copies = self.copies.get(process.function)
+        if copies is None:
+            self.codes[process.function].call(run, arguments, [0] * len(arguments), 0)
+        else:
+            values = (argument.value for argument in process.arguments)
+            copies.execute(dict(zip(values, arguments, strict=True)))
         for name, memories in run.edges.items():
             phases = tuple(range(len(memories)))
             cycles = [
@@ -169,7 +188,7 @@ class DataflowProgram(Program):
                 beats = _split(memory, argument.beats)
                 shape = argument.beats, len(argument.elements)
                 cycles = np.full(shape, argument.latency, np.int64)
-                if process.loop is None:
+                if process.loop is None and copies is None:
                     cycles = np.array(memory.cycles, np.int64).reshape(shape)
                 known.setdefault(name, _Edge(process, "", beats, ends, cycles))
 

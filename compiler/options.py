@@ -47,6 +47,8 @@ class BuildOptions:
     """Beats that a frame of each input is split into (``io`` stream)."""
     output_beats: int = 1
     """Beats that a frame of each output is split into (``io`` stream)."""
+    pixels: int = 1
+    """Adjacent pixels of a row in one beat of an image (``io`` stream)."""
     fifo_depth: Mapping[str, int] = field(default_factory=dict[str, int])
     """Depths of FIFOs by name, where the computed ones are not wanted."""
     axi_stream: bool = False
@@ -267,6 +269,9 @@ OPTIONS: dict[str, Option] = {
     "output-beats": Option(
         "N", "split a frame of each output into N beats (--io stream)", _read_positive
     ),
+    "pixels": Option(
+        "P", "adjacent pixels in one beat of an image (--io stream, default 1)", _read_positive
+    ),
     "fifo-depth": Option(
         "NAME=N", "depth of a FIFO instead of the computed one (repeatable)", _read_counts
     ),
@@ -393,6 +398,7 @@ def _check_together(options: BuildOptions) -> None:
         raise usage_error("reuse", f"a reuse factor is {MAX_REUSE} at most")
     if options.io == "parallel":
         streams = {"input-beats": options.input_beats > 1, "output-beats": options.output_beats > 1}
+        streams["pixels"] = options.pixels > 1
         streams["fifo-depth"] = bool(options.fifo_depth)
         streams["axi-stream"] = options.axi_stream
         for name, given in streams.items():

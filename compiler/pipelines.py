@@ -64,8 +64,13 @@ def _arguments(name: str, options: BuildOptions) -> str | None:
     }
     bound = any(limit is not None for limit in contract.values())
     match name:
-        case "fastml-to-qflow" if options.weights != "rom":
-            values = {"weights": options.weights}
+        case "fastml-to-qflow":
+            streams = options.io == "stream"
+            values = {
+                "weights": options.weights if options.weights != "rom" else None,
+                "layout": "pixels" if streams else None,
+                "pixels": options.pixels if options.pixels > 1 else None,
+            }
         case "qflow-choose" if bound:
             latency = options.latency_cycles
             values = {**contract, "latency": latency, "multipliers": options.multipliers}

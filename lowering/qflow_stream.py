@@ -14,6 +14,7 @@ from xdsl.rewriter import InsertPoint, Rewriter
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
 from fastml.dialects.qflow import FoldedAttr, ParallelAttr, Protocol, channel_of
+from fastml.dialects.qflow_processes import ProcessOp, sources_of
 from fastml.dialects.qflow_streams import lane_ranges, lanes_of
 from fastml.lowering.stage_builder import StageBuilder
 
@@ -29,17 +30,17 @@ class QflowStream(ModulePass):
     """Put FIFOs at every port and between processes; each depth is provisional.
 
     A folded stage is a process, with the elementwise stages that follow it alone; parallel
-    stages that are neighbours are one. A channel gets one FIFO for each process that reads
-    it.
+    stages that are neighbours are one; what changes beats or their order is one by itself. A
+    channel gets one FIFO for each process that reads it.
     """
 
     name = "qflow-stream"
 
     input_beats: int = 1
-    """Beats that a frame of each input is received in."""
+    """Beats that a frame of each input is received in, where it is not a stream of pixels."""
 
     output_beats: int = 1
-    """Beats that a frame of each output is sent in."""
+    """Beats that a frame of each output is sent in, where it is not a stream of pixels."""
 
     cluster: str = "connected"
     """``connected``: neighbours fire together where they can; ``stage``: each by itself."""
@@ -64,32 +65,44 @@ class QflowStream(ModulePass):
 
 def _check_beats(graph: qflow.GraphOp, ports: Mapping[str, SSAValue], beats: int) -> None:
     for name, value in ports.items():
-        elements = len(channel_of(value))
+        own, elements = channel_of(value).beats.data, len(channel_of(value))
+        if beats > 1 and own > 1:
+            message = f"'{name}' has {own} beats a frame already, and cannot be sent in {beats}"
+            hint = "beats are chosen for ports whose frames are one"
+            raise FastmlError(message, graph, code="FML-USAGE", hint=hint)
         if beats < 1 or (beats > 1 and beats > elements):
             message = f"'{name}' has {elements} elements, which cannot make {beats} beats"
             raise FastmlError(message, graph, code="FML-USAGE")
 
 
 class Clusters:
-    """Sets of stages that fire together; none may wait for itself through another."""
+    """Sets of stages that fire together; none may wait for itself through another.
+
+    What changes beats is alone in its set.
+    """
 
     def __init__(self, graph: qflow.GraphOp):
-        self.stages = graph.stages
-        self.of = {stage: number for number, stage in enumerate(self.stages)}
-        self.folded = {self.of[s] for s in self.stages if isinstance(s.architecture, FoldedAttr)}
-        self.feeds = {self.of[stage]: self._feeds(stage) for stage in self.stages}
+        kinds = (qflow.StageOp, qflow.BeatsOp)
+        self.ops: list[ProcessOp] = [op for op in graph.body.block.ops if isinstance(op, kinds)]
+        self.of = {op: number for number, op in enumerate(self.ops)}
+        self.alone = {self.of[op] for op in self.ops if isinstance(op, qflow.BeatsOp)}
+        self.folded = {self.of[s] for s in graph.stages if isinstance(s.architecture, FoldedAttr)}
+        self.feeds = {self.of[op]: self._feeds(op) for op in self.ops}
 
-    def _feeds(self, stage: qflow.StageOp) -> set[int]:
-        owners = (source.owner for source in stage.sources)
-        return {self.of[owner] for owner in owners if isinstance(owner, qflow.StageOp)}
+    def _feeds(self, op: ProcessOp) -> set[int]:
+        owners = (source.owner for source in sources_of(op))
+        kinds = (qflow.StageOp, qflow.BeatsOp)
+        return {self.of[owner] for owner in owners if isinstance(owner, kinds)}
 
     def join_neighbours(self) -> None:
         """Join stages as far as that makes no circle, in the order of the graph."""
-        for stage in self.stages:
-            if isinstance(stage.architecture, FoldedAttr):
+        for stage in self.ops:
+            if isinstance(stage, qflow.BeatsOp) or isinstance(stage.architecture, FoldedAttr):
                 continue
-            feeds = sorted(self.feeds[self.of[stage]])
+            every = self.feeds[self.of[stage]]
+            feeds = sorted(every - self.alone)
             from_outside = any(isinstance(s, BlockArgument) for s in stage.sources)
+            from_outside |= not every.isdisjoint(self.alone)
             if self.folded.isdisjoint(feeds):
                 for feed in feeds:
                     self._join(self.of[stage], feed)
@@ -142,31 +155,31 @@ class _Streamer:
         self.clusters = clusters
         self.output_beats = output_beats
         taken = [name.data for name in (*graph.input_names, *graph.output_names)]
-        self.builder = StageBuilder(graph, [*taken, *(s.edge.data for s in graph.stages)])
+        self.builder = StageBuilder(graph, [*taken, *(op.edge.data for op in clusters.ops)])
         self.names = dict[int, str]()
-        """Of each cluster, by its last stage."""
-        for stage in graph.stages:
-            self.names[clusters.of[stage]] = stage.edge.data
+        """Of each cluster, by its last operation."""
+        for op in clusters.ops:
+            self.names[clusters.of[op]] = op.edge.data
 
     def run(self, input_beats: int) -> None:
-        """Visit every channel: inputs, then the results of stages."""
-        stages = self.graph.stages
+        """Visit every channel: inputs, then the results of stages and processes."""
         for name, value in self.graph.inputs.items():
             self._input(name, value, input_beats)
-        for stage in stages:
-            point = InsertPoint.after(stage)
-            self._fifos(stage.edge.data, stage.result, self._readers(stage.result), point)
+        for op in self.clusters.ops:
+            point = InsertPoint.after(op)
+            self._fifos(op.edge.data, op.result, self._readers(op.result), point)
 
     def _readers(self, value: SSAValue) -> list[_Reader]:
         """Return who reads a channel, but for the process that it is made in."""
         owner = value.owner
-        own = self.clusters.of[owner] if isinstance(owner, qflow.StageOp) else None
+        kinds = (qflow.StageOp, qflow.BeatsOp)
+        own = self.clusters.of.get(owner) if isinstance(owner, kinds) else None
         readers = dict[object, _Reader]()
         for op in self.graph.body.block.ops:
             for number, operand in enumerate(op.operands):
                 if operand is not value:
                     continue
-                if isinstance(op, qflow.StageOp):
+                if isinstance(op, kinds):
                     key = self.clusters.of[op]
                     name = self.names[key]
                 else:
@@ -214,8 +227,9 @@ class _Streamer:
             fifo = self._insert(self._fifo(wanted, value), point)
             point = InsertPoint.after(fifo)
             result = fifo.result
+            several = channel_of(value).beats.data == 1 < self.output_beats
             for op, number in reader.uses:
-                if isinstance(op, qflow.YieldOp) and self.output_beats > 1:
+                if isinstance(op, qflow.YieldOp) and several:
                     result, point = self._send(reader.name, result, point)
                 op.operands[number] = result
 

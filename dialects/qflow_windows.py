@@ -453,7 +453,8 @@ def _steps(
     """Return steps that look at tokens from ``oldest`` to ``newest`` of ``total``, if at any.
 
     A token leaves as soon as no later step looks at it and some step has seen it come; what
-    nobody looks at leaves with the next one that is, or with the last step.
+    nobody looks at leaves with the next one that is, or with the last step. The first step waits
+    for the first token, so that nothing is given for a frame that does not come.
     """
     seen = np.where(looks, newest + 1, 0)
     later = np.append(np.where(looks, oldest, total)[1:], total)
@@ -462,6 +463,7 @@ def _steps(
     gone[-1] = total
     before = np.concatenate([[0], gone[:-1]])
     needs = np.maximum(np.maximum(seen, gone) - before, 0)
+    needs[0] = max(needs[0], 1)
     return Steps(needs, gone - before, produces)
 
 

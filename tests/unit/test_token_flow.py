@@ -17,9 +17,12 @@ from fastml.dialects.token_flow import (
     FifoRecord,
     Network,
     Process,
+    Read,
+    Run,
     Sink,
     Source,
     Times,
+    Write,
     simulate,
 )
 
@@ -196,11 +199,29 @@ class Builder:
             Process.cluster(name, 1, [again, far], {self.fifo(beats): 1}),
         ]
 
+    def access(self, name: str, fifo: str, beats: int) -> None:
+        """Phases that look at several tokens and let go of some: a window over a frame."""
+        phases = self.integer(1, 6)
+        flags = st.lists(st.booleans(), min_size=phases, max_size=phases)
+        leave = self.draw(st.lists(st.integers(0, phases - 1), min_size=beats, max_size=beats))
+        consumes = np.bincount(leave, minlength=phases)
+        left = beats - (np.cumsum(consumes) - consumes)
+        ahead = [self.integer(int(c), int(n)) for c, n in zip(consumes, left, strict=True)]
+        ahead[0] = max(ahead[0], 1)  # or it would begin a frame that does not come
+        produces = np.array(self.draw(flags))
+        produces[self.integer(0, phases - 1)] = True
+        write = Write(self.fifo(int(produces.sum())), produces, self.integer(0, 2))
+        read = Read(fifo, np.array(ahead), consumes)
+        self.processes.append(Process(name, 1, (read,), (write,), phases))
+
     def process(self) -> None:
         name, first = f"p{len(self.processes)}", self.take()
         assert first is not None
         fifo, beats = first
-        kind = self.draw(st.sampled_from(["cluster", "rate", "rate"]))
+        kind = self.draw(st.sampled_from(["cluster", "rate", "rate", "access"]))
+        if kind == "access":
+            self.access(name, fifo, beats)
+            return
         if kind == "rate" and beats > 1 and self.draw(st.booleans()):
             self.around(name, fifo, beats)
             return
@@ -248,6 +269,29 @@ def test_equal_to_stepping_the_clock(
     case: tuple[Network, dict[str, Array], dict[str, Array]],
 ):
     check(*case)
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks())
+def test_compiled_or_not_is_the_same(
+    case: tuple[Network, dict[str, Array], dict[str, Array]],
+):
+    pytest.importorskip("numba", reason="needs numba")
+    runs = [Run(*case, fast=fast) for fast in (False, True)]
+    for run in runs:
+        run.settle()
+    plain, compiled = (run.times() for run in runs)
+    assert runs[0].stuck() == runs[1].stuck()
+    assert runs[0].culprit() == runs[1].culprit()
+    for mine, other in zip(sides(plain), sides(compiled), strict=True):
+        assert np.array_equal(mine, other)
+
+
+def sides(times: Times) -> list[Array]:
+    found = [*times.accepted.values(), *times.fired.values(), *times.taken.values()]
+    for record in times.fifos.values():
+        found += [record.reserved, record.pushed, record.popped]
+    return found
 
 
 def test_random_networks_end_and_deadlock():

@@ -174,11 +174,35 @@ class StreamGraph:
 
     def _stage(self, value: SSAValue) -> SSAValue:
         kind = self.rng.random()
-        if kind < 0.6:
+        if kind < 0.5:
             return self._narrow(self._dense(value))
-        if kind < 0.8:
+        if kind < 0.6:
+            return self._narrow(self._windows(value))
+        if kind < 0.7:
+            return self._extremum(value)
+        if kind < 0.85:
             return self._rescale(value, self._integer(0, 3), 20)
         return self._threshold(value)
+
+    def _windows(self, value: SSAValue) -> SSAValue:
+        """Apply one small matrix at several places, partly to constants."""
+        rows, columns, positions = (self._integer(1, 3) for _ in range(3))
+        fill = self.rng.integers(-9, 10, self._integer(0, 2))
+        count = len(channel_of(value)) + len(fill)
+        index = self.rng.integers(0, count, rows * positions)
+        op = qflow.RearrangeOp(self._name(), [value], index, (len(index),), fill)
+        matrix, bias = self.rng.integers(-9, 10, (rows, columns)), self.rng.integers(-9, 9, columns)
+        windows = self._add(op)
+        stage = qflow.DenseOp(self._name(), windows, matrix, bias, (positions * columns,))
+        self.features.add("windows")
+        return self._add(stage)
+
+    def _extremum(self, value: SSAValue) -> SSAValue:
+        count = len(channel_of(value))
+        index = self.rng.integers(0, count, (self._integer(1, 6), self._integer(1, 5)))
+        kind = list(qflow.Extremum)[self._integer(0, 1)]
+        self.features.add("extremum")
+        return self._add(qflow.MaximumOp(self._name(), [value], index, (len(index),), kind))
 
     def _dense(self, value: SSAValue) -> SSAValue:
         channel = channel_of(value)

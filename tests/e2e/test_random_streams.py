@@ -41,6 +41,8 @@ FEATURES = (
     "parallel",
     "input in beats",
     "detour of a frame",
+    "windows",
+    "extremum",
 )
 
 

@@ -139,7 +139,7 @@ class RegroupOp(BeatsOp, ABC):
         require(beats % wholes == 0, f"{beats} beats are no whole number for each of {wholes}")
         lanes = lanes_of(len(whole), self.count)
         require(
-            parts.dimensions == (lanes,),
+            len(parts) == lanes,
             f"{len(whole)} elements in {self.count} beats are {lanes} a beat",
         )
         self.verify_lanes(*lane_ranges(whole, self.count))

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from fastml.compiler.plugins import load_plugins
-from fastml.compiler.reader.schema import QONNX_DOMAINS
+from fastml.compiler.reader.schema import CHANNELS_LAST, QONNX_DOMAINS
 
 if TYPE_CHECKING:
     from fastml.compiler.reader.node import Node
@@ -45,12 +45,13 @@ def operator(
     without_effect: Mapping[str, str] | None = None,
     spare_outputs: tuple[int, ...] = (),
     qonnx: bool = False,
+    channels_last: bool = False,
 ) -> Callable[[Build], Build]:
     """Register the decorated function as the builder of operators.
 
     ``spare_outputs`` are positions of outputs that may be named as long as nobody reads them.
     """
-    domains = QONNX_DOMAINS if qonnx else ("",)
+    domains = QONNX_DOMAINS if qonnx else (CHANNELS_LAST,) if channels_last else ("",)
 
     def register(build: Build) -> Build:
         assert build.__doc__, "the summary of an operator is its docstring"

@@ -15,6 +15,10 @@ QONNX_DOMAINS = ("finn.custom_op.general", "onnx.brevitas", "qonnx.custom_op.gen
 QONNX = "qonnx.custom_op.general"
 """The one of them that stands for all."""
 
+CHANNELS_LAST = "qonnx.custom_op.channels_last"
+"""Operators of ONNX on tensors whose channels are the last axis; as QONNX has them."""
+_LATEST_CHANNELS_LAST = 14
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -50,12 +54,42 @@ _QONNX_SCHEMAS = {
     "BipolarQuant": [Schema("BipolarQuant", 1, ("X", "scale"), 2, ("Y",))],
 }
 """Versions of each operator, oldest first."""
+_WINDOW_ATTRIBUTES = {name: Attribute("INTS") for name in ("strides", "dilations", "pads")}
+_CHANNELS_LAST_SCHEMAS = {
+    "Conv": Schema(
+        "Conv",
+        1,
+        ("X", "W", "B"),
+        2,
+        ("Y",),
+        attributes={
+            **_WINDOW_ATTRIBUTES,
+            "kernel_shape": Attribute("INTS"),
+            "group": Attribute("INT", default=1),
+        },
+    ),
+    "MaxPool": Schema(
+        "MaxPool",
+        1,
+        ("X",),
+        1,
+        ("Y",),
+        attributes={
+            **_WINDOW_ATTRIBUTES,
+            "kernel_shape": Attribute("INTS", required=True),
+            "ceil_mode": Attribute("INT", default=0),
+        },
+    ),
+}
+"""One version of each: versions of the domain differ in nothing that QONNX executes."""
 
 
 def latest_opset(domain: str) -> int:
     """Return the newest version of an operator set that we know; 0 if none."""
     if domain in QONNX_DOMAINS:
         return max(s.since for versions in _QONNX_SCHEMAS.values() for s in versions)
+    if domain == CHANNELS_LAST:
+        return _LATEST_CHANNELS_LAST
     return onnx.defs.onnx_opset_version() if domain == "" else 0
 
 
@@ -64,6 +98,8 @@ def find_schema(domain: str, name: str, opset: int) -> Schema | None:
     if domain in QONNX_DOMAINS:
         versions = [s for s in _QONNX_SCHEMAS.get(name, []) if s.since <= opset]
         return versions[-1] if versions else None
+    if domain == CHANNELS_LAST:
+        return _CHANNELS_LAST_SCHEMAS.get(name)
     try:
         schema = onnx.defs.get_schema(name, opset, domain)
     except onnx.defs.SchemaError:

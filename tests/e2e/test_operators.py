@@ -1,0 +1,80 @@
+"""Random graphs of one or two operators: exact at `fastml`, or refused with a code."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from operator_graphs import OperatorGraph, judge, operator_graph, operators
+from xdsl.context import Context
+
+from fastml.compiler.reader import read_onnx
+from fastml.compiler.support.diagnostics import FastmlError
+from fastml.lowering.infer_grids import InferGrids
+from fastml.runtime.fastml import evaluate
+
+QUICK = range(40)
+ALL = range(2000)
+Note = Callable[[str, object], None]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tools(require_tool: Callable[[str], str]) -> None:
+    require_tool("qonnx")
+    require_tool("onnxruntime")
+
+
+def check(graph: OperatorGraph, folder: Path) -> dict[str, int]:
+    """Judge a graph at `fastml`; return what was counted."""
+    try:
+        module = read_onnx(graph.write(folder), dict(graph.input_types))
+        InferGrids().apply(Context(), module)
+        module.verify()
+        names = [name for node in graph.model.graph.node for name in node.output]
+        (network,) = module.ops
+        edges = getattr(network, "edges")  # noqa: B009
+        found = evaluate(module, graph.samples, [name for name in names if name in edges])
+    except FastmlError as error:
+        assert error.code, error
+        assert "\n" not in str(error)
+        return {"graphs": 1, f"refused {error.code}": 1}
+    ours = {name: edge.real for name, edge in {**found.taps, **found.outputs}.items()}
+    verdict = judge(graph, ours)
+    assert verdict.wrong == [], f"seed {graph.seed}: {graph.operators}"
+    return {"graphs": 1, "elements": verdict.compared, "admitted": verdict.admitted}
+
+
+@pytest.mark.parametrize("seed", QUICK)
+def test_random_operators(seed: int, tmp_path: Path, record_property: Note) -> None:
+    record_property("operator graphs", check(operator_graph(seed), tmp_path))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("block", range(0, len(ALL), 50))
+def test_random_operators_of_all(block: int, tmp_path: Path, record_property: Note) -> None:
+    for seed in ALL[block : block + 50]:
+        record_property("operator graphs", check(operator_graph(seed), tmp_path))
+
+
+@pytest.mark.parametrize("name", sorted(operators()))
+def test_every_operator_occurs(name: str, tmp_path: Path, record_property: Note) -> None:
+    """A graph of each operator alone is read, not refused."""
+    results = [check(operator_graph(10_000 + k, [name]), tmp_path) for k in range(6)]
+    assert any("elements" in result for result in results), results
+    for result in results:
+        record_property("graphs of one operator", result)
+
+
+def test_the_judge_watches_every_edge(tmp_path: Path) -> None:
+    graph = operator_graph(2)
+    module = read_onnx(graph.write(tmp_path), dict(graph.input_types))
+    names = [name for node in graph.model.graph.node for name in node.output]
+    (network,) = module.ops
+    edges = getattr(network, "edges")  # noqa: B009
+    taps = evaluate(module, graph.samples, [n for n in names if n in edges]).taps
+    ours = {name: edge.real for name, edge in taps.items()}
+    assert judge(graph, ours).wrong == []
+    for name in ours:
+        changed = ours[name].copy()
+        changed.flat[changed.size // 2] += np.float32(0.5)
+        assert judge(graph, {**ours, name: changed}).wrong, name

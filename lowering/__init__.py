@@ -16,6 +16,7 @@ PASSES = {
         "qflow-size-fifos": "qflow_size_fifos:QflowSizeFifos",
         "qflow-to-affine": "qflow_to_affine:QflowToAffine",
         "check-schedule": "check_schedule:CheckSchedule",
+        "hls-line-buffers": "hls_line_buffers:HlsLineBuffers",
         "hls-tiling": "hls_tiling:HlsTiling",
         "affine-to-hw": "affine_to_hw:AffineToHw",
         "hw-axi-stream": "axi_top:HwAxiStream",

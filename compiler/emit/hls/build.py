@@ -11,6 +11,7 @@ from fastml.compiler.emit.hls.flavours import Flavour
 from fastml.compiler.emit.hls.program import CppProgram, print_program
 from fastml.dialects.fastml import element_type
 from fastml.dialects.grid import FixedType
+from fastml.lowering.hls_line_buffers import HlsLineBuffers
 from fastml.lowering.hls_tiling import HlsTiling
 from fastml.runtime.affine import program_of
 from fastml.runtime.csim import CppDesign, CppTap
@@ -32,6 +33,7 @@ def build_program(
 ) -> CppProgram:
     """Bound functions and arrays as the tool wants them, and print; ``module`` stays."""
     tiled = module.clone()
+    HlsLineBuffers().apply(Context(), tiled)
     limits = HlsTiling(OPERATIONS, flavour.partition_limit or 0, flavour.unroll_limit or 0)
     limits.apply(Context(), tiled)
     return print_program(tiled, flavour, interface, fractions)

@@ -105,8 +105,11 @@ class FunctionPrinter:
             self.memories.wrote(operand)
 
     def _loop(self, op: affine.ForOp) -> None:
+        with self.scope.counter() as name:
+            self._loop_over(op, name)
+
+    def _loop_over(self, op: affine.ForOp, name: str) -> None:
         index, *carried = op.body.block.args
-        name = self.scope.namer.unique("i")
         self.scope.indices[index] = name
         for argument, init, result in zip(carried, op.inits, op.results, strict=True):
             width, signed = width_of(argument), prefers_signed(argument)
@@ -151,9 +154,7 @@ class FunctionPrinter:
         """Return the pragmas of a loop; one around loops is paced by those inside of it."""
         pragmas, found = self.scope.flavour.pragmas, list[str]()
         interval = directives.integer(op.attributes, directives.PIPELINE)
-        nested = any(
-            isinstance(inner, affine.ForOp) or self._loops(inner) for inner in op.body.walk()
-        )
+        nested = any(_iterates(inner) or self._loops(inner) for inner in op.body.walk())
         if interval is not None and not nested:
             found.append(pragmas.pipeline.format(ii=interval))
         if isinstance(op.attributes.get(directives.UNROLL), UnitAttr):
@@ -183,13 +184,7 @@ class FunctionPrinter:
             variables.append(self.scope.exprs[result])
         set_ = op.condition.data
         map_ = AffineMap(set_.num_dims, set_.num_symbols, ())
-        tests = list[str]()
-        for constraint in set_.constraints:
-            left, right = (
-                self.indices.affine(side, map_, op.args)
-                for side in (constraint.lhs, constraint.rhs)
-            )
-            tests.append(f"{left} {constraint.kind.value} {right}")
+        tests = [self.indices.constraint(one, map_, op.args) for one in set_.constraints]
         regions: list[tuple[str, Region]] = [(f"if ({' && '.join(tests)})", op.then_region)]
         if op.else_region.blocks:
             regions.append(("else", op.else_region))
@@ -197,3 +192,10 @@ class FunctionPrinter:
             with self.scope.braces(head):
                 self.block(region.block)
                 self._assign(variables, region.block)
+
+
+def _iterates(op: Operation) -> bool:
+    """Whether ``op`` is a loop that takes time, instead of copies of its body."""
+    return isinstance(op, affine.ForOp) and not isinstance(
+        op.attributes.get(directives.UNROLL), UnitAttr
+    )

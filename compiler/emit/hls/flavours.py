@@ -52,8 +52,10 @@ class Pragmas:
     partition: str = ""
     partition_all: str = ""
     stream: str = ""
-    storage: str = ""
-    """An array in block memory that one port writes and one reads."""
+    ram: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By storage: what the array ``{name}`` is made of, which one port writes and one reads."""
+    words: str = ""
+    """Make each row of the array ``{name}`` one word of it."""
     dataflow: str = ""
     top: str = ""
     block: str = ""
@@ -144,7 +146,11 @@ _XILINX = Pragmas(
     partition="#pragma HLS array_partition variable={name} cyclic factor={factor} dim=1",
     partition_all="#pragma HLS array_partition variable={name} complete dim=0",
     stream="#pragma HLS stream variable={name} depth={depth}",
-    storage="#pragma HLS bind_storage variable={name} type=ram_s2p impl=bram",
+    ram={
+        "block": "#pragma HLS bind_storage variable={name} type=ram_s2p impl=bram",
+        "logic": "#pragma HLS bind_storage variable={name} type=ram_s2p impl=lutram",
+    },
+    words="#pragma HLS array_reshape variable={name} complete dim=2",
     dataflow="#pragma HLS dataflow",
     lanes="#pragma HLS array_partition variable={name} complete dim=1",
     rom={
@@ -154,7 +160,10 @@ _XILINX = Pragmas(
 )
 _VIVADO = replace(
     _XILINX,
-    storage="#pragma HLS resource variable={name} core=RAM_S2P_BRAM",
+    ram={
+        "block": "#pragma HLS resource variable={name} core=RAM_S2P_BRAM",
+        "logic": "#pragma HLS resource variable={name} core=RAM_S2P_LUTRAM",
+    },
     rom={
         "block": "#pragma HLS resource variable={name} core=ROM_1P_BRAM",
         "logic": "#pragma HLS resource variable={name} core=ROM_1P_LUTRAM",
@@ -252,7 +261,10 @@ FLAVOURS: Mapping[str, Flavour] = {
                     "block": '[[intel::fpga_memory("BLOCK_RAM")]]',
                     "logic": '[[intel::fpga_memory("MLAB")]]',
                 },
-                storage='[[intel::fpga_memory("BLOCK_RAM")]]',
+                ram={
+                    "block": '[[intel::fpga_memory("BLOCK_RAM")]]',
+                    "logic": '[[intel::fpga_memory("MLAB")]]',
+                },
             ),
             {"wires": ("", "")},
             "c++17",

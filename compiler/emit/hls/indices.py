@@ -9,6 +9,7 @@ from xdsl.ir.affine import (
     AffineBinaryOpExpr,
     AffineBinaryOpKind,
     AffineConstantExpr,
+    AffineConstraintExpr,
     AffineDimExpr,
     AffineExpr,
     AffineMap,
@@ -30,6 +31,7 @@ _ARITHMETIC: dict[type[Operation], str] = {
     arith.SubiOp: "-",
     arith.MuliOp: "*",
 }
+_MIRRORED = {">=": "<=", "<=": ">=", "==": "=="}
 _COMPARE = ("==", "!=", "<", "<=", ">", ">=", "<", "<=", ">", ">=")
 
 
@@ -54,7 +56,37 @@ class Indices:
                 raise FastmlError(f"unknown affine expression {expr}", self.scope.function)
         if kind == AffineBinaryOpKind.CeilDiv:
             return f"(({a} + {b} - 1) / {b})"
+        if kind == AffineBinaryOpKind.Add and isinstance(rhs, AffineConstantExpr):
+            if rhs.value < 0:
+                return f"({a} - {-rhs.value})"
         return f"({a} {_SIGNS[kind]} {b})"
+
+    def constraint(
+        self, constraint: AffineConstraintExpr, map_: AffineMap, operands: Sequence[SSAValue]
+    ) -> str:
+        """Return a condition: what is not constant on the left, and no sum with a constant."""
+        left, sign = constraint.lhs, constraint.kind.value
+        match constraint.rhs, left:
+            case (
+                AffineConstantExpr(value=right),
+                AffineBinaryOpExpr(
+                    kind=AffineBinaryOpKind.Add, lhs=inner, rhs=AffineConstantExpr(value=more)
+                ),
+            ):
+                left, limit = inner, right - more
+            case AffineConstantExpr(value=right), _:
+                limit = right
+            case _:
+                right_text = self.affine(constraint.rhs, map_, operands)
+                return f"{self.affine(left, map_, operands)} {sign} {right_text}"
+        match left:
+            case AffineBinaryOpExpr(
+                kind=AffineBinaryOpKind.Mul, lhs=inner, rhs=AffineConstantExpr(value=-1)
+            ):
+                left, limit, sign = inner, -limit, _MIRRORED[sign]
+            case _:
+                pass
+        return f"{self.affine(left, map_, operands)} {sign} {limit}"
 
     def index(self, value: SSAValue) -> str:
         """Return an index."""

@@ -61,9 +61,12 @@ class Memories:
             self.writers[memory] -= 1
 
     def pragmas(
-        self, name: str, attributes: Mapping[str, Attribute]
+        self, name: str, attributes: Mapping[str, Attribute], *, rows: bool = False
     ) -> tuple[list[str], list[str]]:
-        """Return the pragmas of an array: those before its declaration, and those after."""
+        """Return the pragmas of an array: those before its declaration, and those after.
+
+        Where it is a memory of ``rows``, each of them is a word.
+        """
         pragmas, found = self.scope.flavour.pragmas, list[str]()
         partition = attributes.get(directives.PARTITION)
         if isinstance(partition, UnitAttr):
@@ -72,8 +75,9 @@ class Memories:
             found.append(pragmas.partition.format(name=name, factor=factor))
         if (depth := directives.integer(attributes, directives.STREAM)) is not None:
             found.append(pragmas.stream.format(name=name, depth=depth))
-        if directives.text(attributes, directives.STORAGE) == "block":
-            found.append(pragmas.storage.format(name=name))
+        if (storage := directives.text(attributes, directives.STORAGE)) is not None:
+            found += [pragmas.words.format(name=name)] if rows else []
+            found.append(pragmas.ram.get(storage, "").format(name=name))
         found = [text for text in found if text]
         return ([], found) if pragmas.inside else (found, [])
 
@@ -112,7 +116,7 @@ class Memories:
         wanted = directives.text(op.attributes, directives.PORT) or "scratch"
         array = Array(scope.namer.unique(wanted), width, signed, op.memref.type.get_shape())
         scope.arrays[op.memref] = array
-        before, inside = self.pragmas(array.name, op.attributes)
+        before, inside = self.pragmas(array.name, op.attributes, rows=len(array.shape) == 2)
         dims = "".join(f"[{size}]" for size in array.shape)
         declared = f"{scope.types.integer(width, signed)} {array.name}{dims};"
         for text in (*before, declared, *inside):

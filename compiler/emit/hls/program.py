@@ -18,6 +18,7 @@ from fastml.compiler.emit.hls.streams import (
     stream_header,
     tap_of,
 )
+from fastml.compiler.emit.hls.tokens import TokenPrinter, copies_tokens
 from fastml.compiler.support.diagnostics import FastmlError, in_file
 from fastml.compiler.support.names import Namer
 from fastml.dialects import directives
@@ -184,7 +185,8 @@ class ProgramPrinter:
             return NetworkPrinter(self.flow, *given, self.numbers)
         process = self._process(function)
         if process is not None:
-            return ProcessPrinter(process, *given, self.numbers)
+            kind = TokenPrinter if copies_tokens(function) else ProcessPrinter
+            return kind(process, *given, self.numbers)
         return FunctionPrinter(function, *given)
 
     def _process(self, function: func.FuncOp) -> Process | None:
@@ -315,7 +317,7 @@ class ProgramPrinter:
         signature, lines, printer = printed
         function = self.functions[name]
         inside = self.pragmas.inside
-        if self.streams is not None and isinstance(printer, ProcessPrinter):
+        if self.streams is not None and isinstance(printer, ProcessPrinter | TokenPrinter):
             head = self.pragmas.process
             return _assemble([head], signature, [self._pipeline(function)], lines, inside)
         pragmas = [self._pipeline(function), *self._array_pragmas(function, printer)]

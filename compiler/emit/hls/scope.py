@@ -80,6 +80,9 @@ class Scope:
         self.arrays = dict[SSAValue, Array]()
         self.indices = dict[SSAValue, str]()
         self.count = 0
+        self.counters = list[str]()
+        """Names of the counters of loops, the outermost first; loops side by side share one."""
+        self.loops = 0
 
     def line(self, text: str) -> None:
         """Append a line."""
@@ -93,6 +96,16 @@ class Scope:
         yield
         self.depth -= 1
         self.line("}")
+
+    @contextmanager
+    def counter(self) -> Generator[str]:
+        """Name the counter of a loop inside of those that are being printed."""
+        depth = self.loops
+        if depth == len(self.counters):
+            self.counters.append(self.namer.unique("ijklmn"[depth] if depth < 6 else f"i{depth}"))
+        self.loops += 1
+        yield self.counters[depth]
+        self.loops -= 1
 
     def fresh(self) -> str:
         """Return a name for a value."""

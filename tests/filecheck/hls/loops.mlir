@@ -3,7 +3,7 @@
 // RUN: %fastml-opt %s -t 'hls{flavour=catapult}' | %filecheck %s --check-prefix=CATAPULT
 
 // Directives become the pragmas of the tool: inside of a loop for Xilinx, before it for the
-// others. A loop around loops is paced by those inside; only the innermost is pipelined.
+// others. A loop around loops is paced by those inside, but for copies of their bodies.
 
 // CHECK-LABEL: void n_design(const x_t x[4], y_t y[4]) {
 // CHECK:       #pragma HLS dataflow
@@ -19,11 +19,12 @@
 // CHECK-NEXT:    }
 
 // Values that are carried are variables; several are handed on at once.
-// CHECK-NEXT:    for (int [[J:i_?[0-9]*]] = 0; [[J]] < 4; [[J]] += 1) {
-// CHECK-NEXT:      const ap_int<7> [[T:v[0-9]+]] = twice[(3 - [[J]])];
+// CHECK-NEXT:    for (int i = 0; i < 4; i += 1) {
+// CHECK-NEXT:  #pragma HLS pipeline II=3
+// CHECK-NEXT:      const ap_int<7> [[T:v[0-9]+]] = twice[(3 - i)];
 // CHECK-NEXT:      ap_int<9> [[A:v[0-9]+]] = [[T]];
 // CHECK-NEXT:      ap_int<9> [[B:v[0-9]+]] = 1;
-// CHECK-NEXT:      for (int [[N:i_?[0-9]*]] = 0; [[N]] < 3; [[N]] += 1) {
+// CHECK-NEXT:      for (int j = 0; j < 3; j += 1) {
 // CHECK-NEXT:  #pragma HLS pipeline II=1
 // CHECK-NEXT:  #pragma HLS unroll
 // CHECK-NEXT:        const ap_int<9> [[SUM:v[0-9]+]] = [[A]] + [[B]];
@@ -33,13 +34,13 @@
 // CHECK-NEXT:        [[B]] = [[NEXTB]];
 // CHECK-NEXT:      }
 // CHECK-NEXT:      ap_int<9> [[RESULT:v[0-9]+]];
-// CHECK-NEXT:      if ((([[J]] % 2) + -1) == 0) {
+// CHECK-NEXT:      if ((i % 2) == 1) {
 // CHECK-NEXT:        [[RESULT]] = [[A]];
 // CHECK-NEXT:      }
 // CHECK-NEXT:      else {
 // CHECK-NEXT:        [[RESULT]] = [[B]];
 // CHECK-NEXT:      }
-// CHECK-NEXT:      y[(([[J]] / 2) * 2)] = [[RESULT]];
+// CHECK-NEXT:      y[((i / 2) * 2)] = [[RESULT]];
 
 // ONEAPI:        {{\[\[}}intel::initiation_interval(2){{\]\]}}
 // ONEAPI-NEXT:   #pragma unroll 2

@@ -256,7 +256,7 @@ class ProcessFunction:
         elements, lanes = len(channel_of(op.whole)), len(channel_of(op.parts))
         beats, wholes = op.count, channel_of(op.whole).beats.data
         part = AffineDimExpr(0) if wholes == 1 else AffineDimExpr(0) % beats
-        whole = [] if wholes == 1 else [AffineDimExpr(0).floor_div(beats)]
+        whole = [] if wholes == 1 else [AffineDimExpr(0) // beats]
         for lane in range(lanes):
             # Parts from this one on are beyond the last element.
             end = min(-(-(elements - lane) // lanes), beats)

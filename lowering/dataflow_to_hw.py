@@ -166,9 +166,7 @@ class _Top:
         names = [port for port in input_names(module) if port not in (CLOCK, RESET)]
         widths = {"push_data": width}
         inputs = {port: netlist.forward(widths.get(port, 1)) for port in ("push_data", *names)}
-        instance = Instance(
-            name, module.sym_name.data, input_names(module), output_ports(module)
-        )
+        instance = Instance(name, module.sym_name.data, input_names(module), output_ports(module))
         results = netlist.instance(instance, [inputs[port] for port in names])
         outputs = {port: wire for (port, _), wire in zip(instance.outputs, results, strict=True)}
         return _Placed(name, inputs, {"data": netlist.constant(0, 0), **outputs})

@@ -215,7 +215,11 @@ class _PhaseChecker(StraightLine):
         self.arguments = {a.value: a for a in schedule.process.arguments}
         self.after = False
         self.active: NDArray[np.bool_] | None = None
-        self.handlers = {**self.handlers, affine.IfOp: self.branch}
+        self.handlers = {
+            **self.handlers,
+            affine.IfOp: self.branch,
+            affine.ApplyOp: lambda op: None,
+        }
 
     def run(self) -> None:
         """Check all operations."""

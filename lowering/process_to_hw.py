@@ -12,8 +12,9 @@ Ports, for an input ``x``: ``x_valid``, ``x``, and ``x_ready``, which pops; for 
 cycle), ``y_valid``, which pushes, and ``y``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import gcd
 
 import numpy as np
 from xdsl.dialects import affine, arith, hw, memref
@@ -62,21 +63,23 @@ def build_process(schedule: ProcessSchedule, functions: Functions) -> ProcessMod
 
 @dataclass
 class Firing:
-    """The firings of a process, and the phases that they are."""
+    """The firings of a process, and the phases that they are.
+
+    Most of what depends on the phase repeats within a frame, as soon as all inputs and outputs
+    are at the first phase of a beat. Then phases are counted up to there.
+    """
 
     netlist: Netlist
     process: Process
     taken: set[str | None]
-    phase: Wire = field(init=False)
-    """Number of the phase that fires next."""
+    counters: dict[int, Wire] = field(default_factory=dict[int, Wire])
+    """Number of the phase that fires next, modulo some period."""
     fire: Wire = field(init=False)
 
-    def __post_init__(self) -> None:
-        netlist, phases = self.netlist, self.process.phases
-        width = index_width(phases)
-        self.phase = netlist.constant(0, 0)
-        if phases > 1:
-            self.phase = netlist.state(width, 0, unused("phase", self.taken))
+    @property
+    def period(self) -> int:
+        """Phases after which all arguments begin a beat."""
+        return self.process.phases // gcd(*(a.beats for a in self.process.arguments))
 
     def build(self, conditions: Sequence[Wire]) -> None:
         """Fire where all conditions hold, and the interval is over."""
@@ -93,19 +96,39 @@ class Firing:
             less = netlist.mux(idle, zero, netlist.sub(rest, one))
             netlist.connect(rest, netlist.mux(fire, netlist.constant(interval - 1, width), less))
         self.fire = fire
-        if process.phases > 1:
-            last = netlist.constant(process.phases - 1, self.phase.width)
-            zero, one = (netlist.constant(n, self.phase.width) for n in (0, 1))
-            further = netlist.add(self.phase, one)
-            ends = netlist.icmp("eq", self.phase, last)
-            netlist.connect(self.phase, netlist.mux(ends, zero, further), fire)
+
+    def close(self) -> None:
+        """Let the phases go on with the firings."""
+        netlist = self.netlist
+        for period, phase in self.counters.items():
+            if period > 1:
+                last = netlist.constant(period - 1, phase.width)
+                zero, one = (netlist.constant(n, phase.width) for n in (0, 1))
+                ends = netlist.icmp("eq", phase, last)
+                further = netlist.mux(ends, zero, netlist.add(phase, one))
+                netlist.connect(phase, further, self.fire)
+
+    def _repeated(self, numbers: Numbers) -> tuple[Wire, Numbers]:
+        """Return a counter of phases, and the numbers of those that it counts."""
+        period = self.period
+        rows = numbers.reshape(-1, period)
+        if not np.array_equal(rows, np.broadcast_to(rows[0], rows.shape)):
+            period = len(numbers)
+        if period not in self.counters:
+            phase = self.netlist.constant(0, 0)
+            if period > 1:
+                name = unused("phase" if not self.counters else f"phase_{period}", self.taken)
+                phase = self.netlist.state(index_width(period), 0, name)
+            self.counters[period] = phase
+        return self.counters[period], numbers[:period]
 
     def flag(self, phases: Sequence[bool] | Numbers, cycle: int = 0) -> Wire:
         """Return whether the phase that fired ``cycle`` cycles ago is one of ``phases``."""
-        mask = np.asarray(phases, np.bool_)
+        netlist = self.netlist
+        phase, mask = self._repeated(np.asarray(phases, np.bool_))
         (places,) = np.nonzero(mask)
         first = int(places[0]) if len(places) else 0
-        netlist, phase, count = self.netlist, self.phase, len(mask)
+        count = len(mask)
         edge = netlist.constant(first, phase.width)
         if len(places) in (0, count):
             return netlist.constant(bool(len(places)), 1)
@@ -120,13 +143,21 @@ class Firing:
             found = netlist.lookup(mask.astype(int).tolist(), phase, 1)
         return netlist.delay(found, cycle)
 
-    def mask(self, phases: Numbers) -> Sequence[bool]:
+    def mask(self, phases: Numbers) -> Sequence[bool] | Numbers:
         """Return whether each phase is among ``phases``."""
-        return np.isin(np.arange(self.process.phases), phases).tolist()
+        found = np.zeros(self.process.phases, np.bool_)
+        found[phases] = True
+        return found
 
-    def choose(self, wires: Sequence[Wire]) -> Wire:
-        """Return the wire of the phase that fires."""
-        return self.netlist.select(wires, self.phase)
+    def choose(self, numbers: Numbers, wires: Mapping[int, Wire]) -> Wire:
+        """Return the wire of the number of the phase that fires."""
+        phase, mine = self._repeated(numbers)
+        return self.netlist.select([wires[number] for number in mine.tolist()], phase)
+
+    def lookup(self, words: Numbers, width: int) -> Wire:
+        """Return the word of the phase that fires."""
+        phase, mine = self._repeated(words)
+        return self.netlist.lookup([int(word) for word in mine.tolist()], phase, width)
 
 
 class _Shell:
@@ -173,6 +204,7 @@ class _Shell:
         netlist.location = process.function.location
         taps = {name: ProcessTap(tap, fire) for name, tap in pearl.taps.items()}
         outputs = list(self.outputs(pearl, taps))
+        firing.close()
         module = materialise(
             netlist,
             process.function.sym_name.data,
@@ -268,7 +300,11 @@ class _PhasePearl(TimedBody):
         self.firing = firing
         self.arguments = {a.value: a for a in schedule.process.arguments}
         self.stored: dict[PhaseStore, Wire] = {}
-        self.handlers = {**self.handlers, affine.IfOp: self.branch}
+        self.handlers = {
+            **self.handlers,
+            affine.IfOp: self.branch,
+            affine.ApplyOp: lambda op: None,
+        }
         self.store_of = {s.op: s for stores in schedule.stores.values() for s in stores}
 
     def build(self, beats: dict[SSAValue, Wire]) -> None:
@@ -286,11 +322,11 @@ class _PhasePearl(TimedBody):
         """Lower a phase, and the registers of what it hands to the next one."""
         netlist, cycles, loop = self.netlist, self.facts.cycles, self.schedule.loop
         block, registers = loop.body.block, list[Wire]()
-        phases = range(self.schedule.process.phases)
+        phases = np.arange(self.schedule.process.phases)
         for argument, init in zip(block.args[1:], loop.inits, strict=True):
             start = self.wires[init]
             register = netlist.state(start.width, None)
-            first = self.firing.flag([phase == 0 for phase in phases], cycles[argument])
+            first = self.firing.flag(phases == 0, cycles[argument])
             self.wires[argument] = netlist.mux(first, start, register)
             registers.append(register)
         *body, end = block.ops
@@ -316,18 +352,18 @@ class _PhasePearl(TimedBody):
         indices = self.schedule.indices
         if isinstance(source.owner, memref.GetGlobalOp):
             words = constant_words(source.owner)
-            places: list[int] = indices.flat(op).tolist()
-            mine = [words[place] for place in places]
-            wire = self.netlist.lookup(mine, self.firing.phase, width)
+            mine = np.array(words, object)[indices.flat(op)]
+            wire = self.firing.lookup(mine, width)
         elif source in self.arguments:
             layout = self.edges[source].elements
             own, sign = layout.container
-            elements: list[int] = indices.position(op)[-1].tolist()
+            elements = indices.position(op)[-1]
             beat = self.elements(source)
             wires = {
-                e: self.netlist.extend(beat[e], own, sign=layout.signed[e]) for e in set(elements)
+                e: self.netlist.extend(beat[e], own, sign=layout.signed[e])
+                for e in np.unique(elements).tolist()
             }
-            wire = self.firing.choose([wires[e] for e in elements])
+            wire = self.firing.choose(elements, wires)
             wire = self.netlist.extend(wire, width, sign=sign)
         else:
             super().load(op)
@@ -353,7 +389,7 @@ class _PhasePearl(TimedBody):
         match op:
             case arith.IndexCastOp():
                 width = width_of_type(result, op)
-                wire = self.netlist.lookup(sides[0].tolist(), self.firing.phase, width)
+                wire = self.firing.lookup(sides[0], width)
                 self.wires[result] = self.netlist.delay(wire, cycle)
             case arith.CmpiOp():
                 predicate = PREDICATES[op.predicate.value.data]

@@ -301,7 +301,7 @@ class _Reduction:
                 value = self.join(body, first, before[n], value, zero)
             values.append(value)
         inner = body if first is None else self.last(body, token)
-        group = AffineDimExpr(0).floor_div(self.count) if self.count > 1 else AffineDimExpr(0)
+        group = AffineDimExpr(0) // self.count if self.count > 1 else AffineDimExpr(0)
         for n, value in enumerate(values):
             function.store(inner, value, (token,), group, AffineConstantExpr(n))
         if inner is not body:

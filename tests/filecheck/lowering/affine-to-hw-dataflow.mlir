@@ -8,10 +8,10 @@
 // CHECK-LABEL: hw.module @send(in %clk: !seq.clock, in %rst: i1, in %x_valid: i1, in %x: i40, in %y_ready: i1, out x_ready: i1, out y_valid: i1, out y: i16)
 // CHECK: [[PHASE:%.*]] = seq.compreg {{.*}} reset %rst, {{.*}}"phase"
 // CHECK: [[MAY:%.*]] = comb.and %x_valid, %y_ready : i1
-// CHECK: [[LAST:%.*]] = comb.icmp eq [[PHASE]], {{%.*}} : i2
 // CHECK: [[FIRE:%.*]] = hw.wire [[MAY]] {sv.namehint = "fire"} : i1
 // CHECK: hw.array_get {{%.*}}[[[PHASE]]] : !hw.array<3xi8>, i2
-// CHECK: [[POP:%.*]] = comb.and [[LAST]], [[FIRE]] : i1
+// CHECK: [[LAST:%.*]] = comb.icmp eq [[PHASE]], {{%.*}} : i2
+// CHECK: [[POP:%.*]] = comb.and [[FIRE]], [[LAST]] : i1
 // CHECK: hw.output [[POP]], [[FIRE]], {{%.*}} : i1, i1, i16
 
 // The slot is reserved when the process fires; the beat comes a cycle later, with its valid bit.

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import auto
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +123,15 @@ def _list(numbers: Sequence[int]) -> ListAttr[IntAttr]:
     return ListAttr([IntAttr(number) for number in numbers])
 
 
+class Geometry(TypedDict):
+    """Where windows lie, as the builders of operations take it."""
+
+    strides: list[int]
+    dilations: list[int]
+    pads: list[int]
+    channels_last: bool
+
+
 class WindowOp(LayerOp, ABC):
     """An operator on windows that slide along the spatial axes."""
 
@@ -152,16 +162,21 @@ class WindowOp(LayerOp, ABC):
         return spatial_axes_of(len(shape_of(self.result)), self.channels_last is not None)
 
     @property
+    def geometry(self) -> Geometry:
+        """Strides, dilations, pads and layout as plain numbers."""
+        return Geometry(
+            strides=[stride.data for stride in self.strides],
+            dilations=[dilation.data for dilation in self.dilations],
+            pads=[pad.data for pad in self.pads],
+            channels_last=self.channels_last is not None,
+        )
+
+    @property
     def windows(self) -> tuple[AxisWindows, ...]:
         """The windows along each spatial axis."""
-        shape = shape_of(self.data)
-        return windows_over(
-            [shape[axis] for axis in self.spatial_axes],
-            self.kernel_shape,
-            [stride.data for stride in self.strides],
-            [dilation.data for dilation in self.dilations],
-            [pad.data for pad in self.pads],
-        )
+        shape, at = shape_of(self.data), self.geometry
+        sizes = [shape[axis] for axis in self.spatial_axes]
+        return windows_over(sizes, self.kernel_shape, at["strides"], at["dilations"], at["pads"])
 
     def result_shape(self, channels: int) -> tuple[int, ...]:
         """Return the shape of a result of ``channels``."""

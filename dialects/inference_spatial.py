@@ -373,3 +373,26 @@ def extremum_factors(op: ExtremumOp) -> list[Array]:
     """Return, for each operand, how many steps of the result one step of its own is."""
     to = quantised(op.result).step
     return [step_factors(quantised(value).step, to) for value in op.inputs]
+
+
+# -- the same operation on other operands --------------------------------------------------
+
+
+def again(
+    op: ConvOp | MaxPoolOp | ReduceOp | ExtremumOp,
+    edge: str,
+    operands: Sequence[SSAValue],
+    names: Names,
+) -> list[Operation]:
+    """Build what ``op`` does with other operands of its shapes, under another name."""
+    match op:
+        case ConvOp():
+            group = op.group.data
+            return conv(edge, operands[0], operands[1], names, group=group, **op.geometry)
+        case MaxPoolOp():
+            return max_pool(edge, operands[0], op.kernel_shape, names, **op.geometry)
+        case ReduceOp():
+            axes = [axis.data for axis in op.axes]
+            return reduce(edge, operands[0], op.kind.data, axes, names)
+        case ExtremumOp():
+            return extremum(edge, operands, op.kind.data)

@@ -11,22 +11,26 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.dialects import inference, reference
+from fastml.dialects import inference, inference_spatial, reference
 from fastml.dialects.array import integer_array
 from fastml.dialects.elements import width_of
 from fastml.dialects.fastml import (
     AddOp,
     ConstantOp,
+    ConvOp,
     ElementwiseOp,
     ExactCastOp,
     ExactOp,
+    ExtremumOp,
     LayerOp,
     MatMulOp,
+    MaxPoolOp,
     MulOp,
     NetworkOp,
     ProductOp,
     QuantiseOp,
     RearrangeOp,
+    ReduceOp,
     SubOp,
     SumOp,
     constant_of,
@@ -34,6 +38,7 @@ from fastml.dialects.fastml import (
     shape_of,
 )
 from fastml.dialects.grid import QuantisedType
+from fastml.lowering.sink_extrema import extremum_before, is_extremum, sink
 
 Real = NDArray[np.float32]
 MAX_EVALUATIONS = 1 << 26
@@ -82,11 +87,16 @@ class _Inference:
     def run(self) -> None:
         """Visit the operations in order, so that operands are final when they are read."""
         for op in list(self.network.body.block.ops):
-            if isinstance(op, ExactOp):
+            if is_extremum(op):
+                assert isinstance(op, MaxPoolOp | ReduceOp | ExtremumOp)
+                self._extremum(op)
+            elif isinstance(op, ExactOp):
                 self._exact(op)
+            elif isinstance(op, QuantiseOp):
+                self._quantiser(op)
             elif isinstance(op, RearrangeOp) and _is_real(op.result):
                 self._rearrange(op)
-            elif isinstance(op, LayerOp) and not isinstance(op, QuantiseOp | ExactCastOp):
+            elif isinstance(op, LayerOp) and not isinstance(op, ExactCastOp):
                 self._follow_host(op)
         self._check_quantisers()
 
@@ -113,20 +123,41 @@ class _Inference:
         operands = [self._on_grid(value, op) for value in op.operands]
         self._replace(op, self._rebuild(op, operands))
 
-    def _rebuild(self, op: ExactOp, operands: Sequence[SSAValue]) -> list[Operation]:
-        edge = op.edge_name
+    def _rebuild(
+        self, op: ExactOp | MaxPoolOp, operands: Sequence[SSAValue], edge: str | None = None
+    ) -> list[Operation]:
+        edge = op.edge_name if edge is None else edge
         try:
             match op:
                 case MatMulOp():
                     return inference.matmul(edge, operands[0], operands[1], self._fresh)
                 case SumOp(signs=signs):
                     return inference.add(edge, operands, [s.data for s in signs])
+                case ConvOp() | MaxPoolOp() | ReduceOp() | ExtremumOp():
+                    return inference_spatial.again(op, edge, operands, self._fresh)
                 case _:
                     return inference.multiply(edge, operands[0], operands[1])
         except inference.GridError as error:
             raise FastmlError(
                 str(error), op, code="FML-GRID", hint="quantise the operands with one scale"
             ) from None
+
+    def _extremum(self, op: MaxPoolOp | ReduceOp | ExtremumOp) -> None:
+        """Let an extremum follow operands that have become integers; of reals there is one, too."""
+        if any(_is_real(value) for value in op.operands):
+            self._follow_host(op)
+        elif _is_real(op.result):
+            self._replace(op, self._rebuild(op, op.operands))
+
+    def _quantiser(self, op: QuantiseOp) -> None:
+        """Quantise before an extremum of reals, not after it, where integers come from inputs."""
+        pending = [] if op.input in self.on_host else [op]
+        while pending:
+            current = pending.pop()
+            if extremum_before(current) is not None:
+                made, copies = sink(current, self._fresh)
+                self._replace(current, made)
+                pending += copies
 
     def _rearrange(self, op: RearrangeOp) -> None:
         """Let an index map follow operands that have become integers."""
@@ -160,7 +191,7 @@ class _Inference:
             value = pending.pop()
             for use in value.uses:
                 reader = use.operation
-                if isinstance(reader, QuantiseOp | MatMulOp | ExactCastOp):
+                if isinstance(reader, QuantiseOp | MatMulOp | ConvOp | ExactCastOp):
                     return False
                 for result in reader.results:
                     if result not in seen:
@@ -175,6 +206,8 @@ class _Inference:
             return value
         if value in self.casts:
             return self.casts[value]
+        if is_extremum(value.owner):
+            return self._extremum_on_grid(value, reader)
         constant = constant_of(value)
         made: Operation | None
         if constant is not None:
@@ -199,6 +232,18 @@ class _Inference:
         self.network.body.block.insert_op_before(made, reader)
         self.casts[value] = made.results[0]
         return made.results[0]
+
+    def _extremum_on_grid(self, value: SSAValue, reader: ExactOp) -> SSAValue:
+        """Compare integers, where the real operands of an extremum are proved to be some."""
+        extremum = value.owner
+        assert isinstance(extremum, MaxPoolOp | ReduceOp | ExtremumOp)
+        operands = [self._on_grid(operand, reader) for operand in extremum.operands]
+        made = self._rebuild(extremum, operands, self._fresh(f"{extremum.edge_name}/grid"))
+        for operation in made:
+            operation.location = reader.location
+        self.network.body.block.insert_ops_before(made, reader)
+        self.casts[value] = made[-1].results[0]
+        return self.casts[value]
 
     def _unquantised(self, value: SSAValue, reader: Operation, why: str) -> FastmlError:
         if constant_of(value) is not None:

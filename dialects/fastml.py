@@ -48,6 +48,7 @@ from xdsl.utils.exceptions import VerifyException
 
 from fastml.dialects.array import ArrayAttr
 from fastml.dialects.assembly import Integer
+from fastml.dialects.fastml_convert import ConvertOp
 from fastml.dialects.fastml_elementwise import (
     AddOp,
     BatchNormOp,
@@ -105,6 +106,7 @@ __all__ = [
     "BatchNormOp",
     "ConstantOp",
     "ConvOp",
+    "ConvertOp",
     "DivOp",
     "ElementwiseOp",
     "ExactCastOp",
@@ -249,6 +251,7 @@ Fastml = Dialect(
         BatchNormOp,
         ConstantOp,
         ConvOp,
+        ConvertOp,
         DivOp,
         ExactCastOp,
         ExtremumOp,

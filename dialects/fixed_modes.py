@@ -44,13 +44,22 @@ class Overflow(StrEnum):
     """Its low bits."""
 
 
+def _kind(values: Array, bits: int) -> type[np.int64] | type[np.object_]:
+    """Return where to compute on values and a number of ``bits`` bits without overflow."""
+    if values.dtype == object or bits > 60 or not values.size:
+        return np.object_
+    largest = max(-int(values.min()), int(values.max()))
+    return np.int64 if largest.bit_length() + bits < 62 else np.object_
+
+
 def drop_bits(raw: Array, count: int, mode: Quantisation) -> Array:
     """Return ``raw / 2**count``, rounded."""
+    kind = _kind(raw, abs(count))
+    exact: Array = raw.astype(kind)
     if count <= 0:
-        return integer_array(raw.astype(object) << -count)
-    exact = raw.astype(object)
+        return integer_array(exact << -count)
     half = 1 << (count - 1)
-    negative = (exact < 0).astype(object)
+    negative: Array = (exact < 0).astype(kind)
     match mode:
         case Quantisation.TRN:
             added: Array | int = 0
@@ -72,7 +81,7 @@ def drop_bits(raw: Array, count: int, mode: Quantisation) -> Array:
 def fit(values: Array, width: int, signed: bool, mode: Overflow) -> Array:
     """Return ``values`` as numbers of the given width and signedness."""
     low, high = range_of(width, signed)
-    exact = values.astype(object)
+    exact: Array = values.astype(_kind(values, width))
     if mode is Overflow.WRAP:
         return integer_array(((exact - low) & ((1 << width) - 1)) + low)
     if mode is Overflow.SAT_SYM and signed and width > 1:  # one bit has no other number than -1

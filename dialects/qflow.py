@@ -54,6 +54,7 @@ from fastml.dialects.qflow_functions import (
     Rounding,
     RoundingAttr,
     ThresholdOp,
+    WrapOp,
     round_one,
 )
 from fastml.dialects.qflow_linear import CombineOp, DenseOp, MultiplyOp, linear_ranges
@@ -96,6 +97,7 @@ __all__ = [
     "StageOp",
     "ThresholdOp",
     "WindowOp",
+    "WrapOp",
     "YieldOp",
     "channel_of",
     "linear_ranges",
@@ -288,6 +290,7 @@ Qflow = Dialect(
         SerialiseOp,
         ThresholdOp,
         WindowOp,
+        WrapOp,
         YieldOp,
     ],
     [

@@ -20,6 +20,7 @@ from fastml.dialects.qflow import (
     RearrangeOp,
     RescaleOp,
     StageOp,
+    WrapOp,
 )
 
 Cycles = NDArray[np.int64]
@@ -63,7 +64,8 @@ def check_cycles(graph: GraphOp) -> None:
             wired = np.ones(len(own), np.bool_)
         else:
             made = np.max(np.stack(ready), axis=0)
-            wired = stage.wired if isinstance(stage, RescaleOp) else np.zeros(len(own), np.bool_)
+            wired = np.full(len(own), isinstance(stage, WrapOp))
+            wired = stage.wired if isinstance(stage, RescaleOp) else wired
         constant = np.asarray(stage.channel.lows == stage.channel.highs, np.bool_)
         if np.any((own < made) & ~constant):
             raise _illegal(stage, "is ready before its operands")

@@ -243,6 +243,76 @@ def count_thresholds(
 
 
 @irdl_op_definition
+class WrapOp(ElementStageOp):
+    """``y[i]`` is the number that the low ``width[i]`` bits of ``x[i]`` are, as wires.
+
+    They are two's complement where ``signed[i]`` is 1, and unsigned where it is 0.
+    """
+
+    name = "qflow.wrap"
+
+    width = prop_def(ArrayAttr)
+    signed = prop_def(ArrayAttr)
+
+    def __init__(
+        self,
+        edge: str,
+        input: SSAValue,
+        width: NDArray[np.int64],
+        signed: NDArray[np.int64],
+        shape: Sequence[int],
+    ):
+        parameters = {"width": ArrayAttr.get(width), "signed": ArrayAttr.get(signed)}
+        source = channel_of(input)
+        lows, highs = _wrapped_ranges(source, width, signed)
+        super().__init__(
+            operands=[input],
+            properties=properties_of(edge, parameters),
+            result_types=[stage_channel([input], shape, lows, highs)],
+        )
+
+    def evaluate(self, x: Integers) -> Integers:
+        """Drop the bits above."""
+        return wrap(x, self.width.integers, self.signed.integers)
+
+    def exact_ranges(self) -> tuple[Integers, Integers]:
+        """Return the operand's range where it stays together, else that of the bits."""
+        return _wrapped_ranges(channel_of(self.input), self.width.integers, self.signed.integers)
+
+    def verify_parameters(self) -> None:
+        """Check widths and signs."""
+        one_each = (len(channel_of(self.input)),)
+        width = require_integers(self.width, one_each, "width")
+        signed = require_integers(self.signed, one_each, "signed")
+        require(np.all((width >= 1) & (width <= MAX_SHIFT)), f"a width is in 1..{MAX_SHIFT}")
+        require(np.all(np.isin(signed, (0, 1))), "signed is 0 or 1")
+
+
+def wrap(x: Integers, width: Integers, signed: Integers) -> Integers:
+    """Return the low bits of each element, as numbers."""
+    kind = np.int64 if x.dtype != object and np.all(width <= 60) else object
+    one = np.ones(width.shape, kind)
+    size = one << width.astype(kind)
+    low = -(size >> 1) * signed.astype(kind)
+    exact = x.astype(kind)
+    if kind is np.int64 and np.any(np.abs(exact >> 1) >= 1 << 60):
+        return wrap(x.astype(object), width, signed)
+    return integer_array(((exact - low) & (size - 1)) + low)
+
+
+def _wrapped_ranges(
+    source: ChannelType, width: Integers, signed: Integers
+) -> tuple[Integers, Integers]:
+    size = np.ones(width.shape, object) << width.astype(object)
+    low = -(size >> 1) * signed.astype(object)
+    turns = [(bound.astype(object) - low) // size for bound in (source.lows, source.highs)]
+    together = (turns[0] == turns[1]).astype(bool)
+    lows = np.where(together, source.lows.astype(object) - turns[0] * size, low)
+    highs = np.where(together, source.highs.astype(object) - turns[0] * size, low + size - 1)
+    return integer_array(lows), integer_array(highs)
+
+
+@irdl_op_definition
 class LookupOp(ElementStageOp):
     """``y[i] = table[i, x[i] - low]``, where ``low`` is the least value of the element."""
 

@@ -6,6 +6,7 @@ from pkgutil import resolve_name
 PASSES = {
     name: partial(resolve_name, f"fastml.lowering.{target}")
     for name, target in {
+        "set-precision": "set_precision:SetPrecision",
         "infer-grids": "infer_grids:InferGrids",
         "fastml-to-qflow": "fastml_to_qflow:FastmlToQflow",
         "qflow-choose": "qflow_choose:QflowChoose",

@@ -27,6 +27,7 @@ from fastml.dialects.layout import Layout
 from fastml.dialects.loadable import LoadableAttr
 from fastml.dialects.qflow import ChannelType
 from fastml.lowering.chains import Piece, broadcast, trace
+from fastml.lowering.conversions import lower_conversion
 from fastml.lowering.host_networks import prologue_network, view_network
 from fastml.lowering.matmul_layout import MatMulLayout
 from fastml.lowering.quantisers import Quantiser, QuantiserLowering
@@ -164,9 +165,7 @@ class NetworkLowering:
         """Lower one operation; real edges become part of a function, or of the host's view."""
         real = isinstance(element_type(op.result), Float32Type)
         match op:
-            case (
-                fastml.MatMulOp() | fastml.SumOp() | fastml.ProductOp() | fastml.ConvOp()
-            ) if real:
+            case fastml.MatMulOp() | fastml.SumOp() | fastml.ProductOp() | fastml.ConvOp() if real:
                 raise FastmlError(
                     f"edge '{op.edge_name}' is computed from an edge that nobody quantised",
                     op,
@@ -181,6 +180,9 @@ class NetworkLowering:
                 self.channels[op.result] = self._product(op)
             case fastml.QuantiseOp() | fastml.ExactCastOp():
                 self.channels[op.result] = self._quantiser(op)
+            case fastml.ConvertOp():
+                source = self.channels[op.input]
+                self.channels[op.result] = lower_conversion(self.builder, op, source)
             case fastml.ConvOp() | fastml.MaxPoolOp() | fastml.ReduceOp() | fastml.ExtremumOp() if (
                 not real
             ):

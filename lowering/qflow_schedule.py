@@ -191,6 +191,8 @@ class Scheduler:
             return self.delay.comparator(widths) + self.delay.mux(levels)
         if isinstance(stage, qflow.LookupOp):
             return self.delay.lookup(widths)
+        if isinstance(stage, qflow.WrapOp):
+            return np.zeros(len(widths))
         assert isinstance(stage, qflow.MultiplyOp)
         other = np.array(channel_of(stage.right).elements.widths, np.int64)
         rows = np.ceil(np.log2(np.maximum(np.minimum(widths, other), 2)))

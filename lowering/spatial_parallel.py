@@ -5,7 +5,7 @@ matrix that is applied at every position, so that one adder graph serves all of 
 and reductions are trees of comparators or of adders.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,6 @@ from fastml.dialects.fastml_spatial import (
     MaxPoolOp,
     ReduceOp,
     Reduction,
-    WindowOp,
 )
 from fastml.dialects.grid import QuantisedType
 from fastml.dialects.inference_spatial import extremum_factors
@@ -39,7 +38,7 @@ KINDS = {Reduction.MAX: Extremum.MAX, Reduction.MIN: Extremum.MIN}
 def check_size(network: fastml.NetworkOp) -> None:
     """Refuse images that are too large for one beat, before any of it is built."""
     for op in network.body.block.ops:
-        if isinstance(op, WindowOp):
+        if isinstance(op, ConvOp | MaxPoolOp):
             shape, count = shape_of(op.result), 1
             for axis in op.spatial_axes:
                 count *= shape[axis]
@@ -54,7 +53,7 @@ def check_size(network: fastml.NetworkOp) -> None:
                 )
 
 
-def window_elements(op: WindowOp) -> NDArray[np.int64]:
+def window_elements(op: ConvOp | MaxPoolOp) -> NDArray[np.int64]:
     """Return the element of the operand that each window sees: ``[window, place, channel]``.
 
     Windows and places in them are numbered row by row; -1 is beyond an edge.
@@ -259,6 +258,8 @@ class SpatialLowering:
                 source = self.builder.scale(edge, source, steps * grid.weight, shift, (count,), op)
             sources.append(source)
         kind = KINDS[op.kind.data]
+        if fixed and len(sources) == 1:
+            return self._bound(op, sources[0], fixed, kind)
         for values in fixed:
             after = len(qflow.channel_of(sources[0]))
             wires = qflow.RearrangeOp(
@@ -271,6 +272,25 @@ class SpatialLowering:
             sources.append(self.builder.stage(wires, op))
         index = np.arange(len(sources) * count).reshape(len(sources), count).T
         return self.builder.stage(qflow.MaximumOp(op.edge_name, sources, index, shape, kind), op)
+
+    def _bound(
+        self, op: ExtremumOp, source: SSAValue, fixed: Sequence[Integers], kind: Extremum
+    ) -> SSAValue:
+        """Clamp one tensor by constants."""
+        channel, bound = qflow.channel_of(source), np.stack(fixed)
+        low, high = (ends.astype(object) for ends in (channel.lows, channel.highs))
+        if kind is Extremum.MAX:
+            low = bound.max(axis=0)
+            high = np.maximum(low, high)
+        else:
+            high = bound.min(axis=0)
+            low = np.minimum(low, high)
+        none = np.zeros(len(channel), np.int64)
+        ends = integer_array(low), integer_array(high)
+        stage = qflow.RescaleOp(
+            op.edge_name, source, none, none, qflow.Rounding.FLOOR, *ends, shape_of(op.result)
+        )
+        return self.builder.stage(stage, op)
 
 
 def _filled(

@@ -297,7 +297,8 @@ class StageFunction:
         cycles: list[int] = stage.node_cycles.integers.tolist()
         largest = stage.kind.data is Extremum.MAX
         for now in trees.rounds():
-            for row, place, node in zip(*(x.tolist() for x in now[:3]), strict=True):
+            meet = now.rows.tolist(), now.places.tolist(), now.nodes.tolist()
+            for row, place, node in zip(*meet, strict=True):
                 pair = left[row][2 * place : 2 * place + 2]
                 a, b = (x if isinstance(x, Scalar) else self.load(*x) for x in pair)
                 left[row][place] = self.builder.extremum(a, b, cycles[node], largest=largest)
@@ -320,6 +321,9 @@ class StageFunction:
                     y = self._threshold(stage, x, element, cycle)
                 case qflow.LookupOp():
                     y = self._lookup(stage, x, element, cycle)
+                case qflow.WrapOp():
+                    bits = self.builder.resized(x, int(stage.width.integers[element]), cycle)
+                    y = self.builder.narrowed(Scalar(bits, low, high, cycle), cycle)
                 case qflow.MultiplyOp():
                     y = self._multiply(x, self.load(1, element), element, cycle)
                 case _:

@@ -16,6 +16,7 @@ from fastml.dialects import inference, reference
 from fastml.dialects.array import Array, integer_array
 from fastml.dialects.fastml import (
     ConstantOp,
+    ConvertOp,
     ConvOp,
     ElementwiseOp,
     ExactCastOp,
@@ -113,6 +114,8 @@ class _Plan:
                 return self._quantiser(op)
             case ExactCastOp():
                 return self._cast(op)
+            case ConvertOp():
+                return _conversion(op)
             case ElementwiseOp():
                 return self._elementwise(op)
             case SoftmaxOp():
@@ -205,6 +208,19 @@ class _Plan:
             environment[result] = to_carrier(raw, dtype)
 
         return step
+
+
+def _conversion(op: ConvertOp) -> Step:
+    """Convert fixed-point numbers, on integers."""
+    value, result = op.input, op.result
+    narrow, wide = (carrier_of(largest_of(kind)) for kind in (op.to.type, op.source))
+
+    def step(environment: Environment) -> None:
+        raw = to_carrier(environment[value], wide)
+        exact = raw if wide.kind == "O" else raw.astype(np.int64)
+        environment[result] = to_carrier(op.convert(exact), narrow)
+
+    return step
 
 
 def _require_grids(op: LayerOp) -> None:

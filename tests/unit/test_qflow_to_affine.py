@@ -47,7 +47,7 @@ class Random:
         self.values: list[SSAValue] = list(self.graph.body.block.args)
         makers = [
             *[self.dense, self.combine, self.multiply, self.rearrange],
-            *[self.rescale, self.threshold, self.lookup, self.extremum],
+            *[self.rescale, self.threshold, self.lookup, self.extremum, self.wrap],
         ]
         for number in range(int(self.rng.integers(1, 8))):
             maker = makers[int(self.rng.integers(len(makers)))]
@@ -139,6 +139,12 @@ class Random:
             low, low + self.rng.integers(0, 90, count), (count,),
         )  # fmt: skip
 
+    def wrap(self, edge: str) -> qflow.StageOp:
+        source = self.pick()
+        count = len(channel_of(source))
+        width, signed = self.rng.integers(1, 9, count), self.rng.integers(0, 2, count)
+        return qflow.WrapOp(edge, source, width, signed, (count,))
+
     def within(self, source: ChannelType, element: int) -> int:
         low, high = int(source.lows[element]), int(source.highs[element])
         return low - 1 + int(self.rng.random() * (high - low + 3))
@@ -191,7 +197,8 @@ def meaning(stage: qflow.StageOp, operands: list[list[int]]) -> list[int]:
         case qflow.MultiplyOp():
             return [a * b for a, b in zip(*operands, strict=True)]
         case qflow.RearrangeOp():
-            joined = [v for beat in operands for v in beat] + stage.constants.tolist()
+            joined = [v for beat in operands for v in beat]
+            joined += [int(v) for v in stage.constants]
             return [joined[k] for k in stage.index.array.tolist()]
         case qflow.MaximumOp():
             joined = [v for beat in operands for v in beat]
@@ -203,6 +210,12 @@ def meaning(stage: qflow.StageOp, operands: list[list[int]]) -> list[int]:
             return [
                 min(max(ROUND[stage.rounding.data](Fraction(v + o, 1 << s)), low), high)
                 for v, o, s, low, high in zip(x, *columns, strict=True)
+            ]
+        case qflow.WrapOp():
+            rows = zip(x, stage.width.array.tolist(), stage.signed.array.tolist(), strict=True)
+            return [
+                v % (1 << w) - (signed << w if v % (1 << w) >> (w - 1) else 0)
+                for v, w, signed in rows
             ]
         case qflow.ThresholdOp():
             thresholds = stage.thresholds.array.tolist()

@@ -172,10 +172,11 @@ def test_convolutions_are_those_of_the_definition(seed: int) -> None:
         )
     )
     w = integers(weights, raw, w_shape)
-    net.check(
-        lambda x: convolve(integers(element, x, x_shape), w, strides, dilations, pads, group, last),
-        seed,
-    )
+
+    def expected(x: Array) -> Array:
+        return convolve(integers(element, x, x_shape), w, strides, dilations, pads, group, last)
+
+    net.check(expected, seed)
 
 
 @settings(max_examples=40, deadline=None)
@@ -287,7 +288,11 @@ def test_one_kernel_serves_every_position() -> None:
     net = Net((FixedType(1, 5, 0), (1, 50, 3)))
     weights = rng.integers(-20, 20, (4, 5, 3))
     _conv(net, net.inputs[0], weights, [2, 2], last=True)
-    module = net.check(lambda x: convolve(x.astype(object), weights, [1], [1], [2, 2], 1, True), 9)
+
+    def expected(x: Array) -> Array:
+        return convolve(x.astype(object), weights, [1], [1], [2, 2], 1, True)
+
+    module = net.check(expected, 9)
     (dense,) = [op for op in graph_of(module).stages if isinstance(op, qflow.DenseOp)]
     assert dense.positions == 50
     QflowToAffine().apply(CONTEXT, module)

@@ -6,19 +6,21 @@ stream comes before who reads it, so that no FIFO is needed. Times come from the
 inside of a process are those that its schedule gives them, since its firing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import IntegerType, MemRefType, ModuleOp
+from xdsl.dialects.func import FuncOp
+from xdsl.ir import Attribute, SSAValue
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import directives, token_flow
 from fastml.dialects.affine_processes import Process, dataflow_of
 from fastml.runtime.affine import (
     LIVE_VALUES,
+    Port,
     Program,
     Values,
     check_beats,
@@ -26,7 +28,8 @@ from fastml.runtime.affine import (
     ports_of,
     top_function,
 )
-from fastml.runtime.affine_code import Library, Run
+from fastml.runtime.affine_beats import beat_function, joined_beats, split_beats
+from fastml.runtime.affine_code import Code, Library, Run
 from fastml.runtime.affine_copies import CopyProgram
 from fastml.runtime.arith import hold
 from fastml.runtime.memory import Memory, check_memref
@@ -49,6 +52,8 @@ class _Edge:
     """The phase that gives each of them."""
     cycles: Cycles
     """Cycle of each element since the firing of that phase."""
+    joined: bool = False
+    """Beats are frames of one array: all of them were executed at once."""
 
 
 class DataflowProgram(Program):
@@ -61,8 +66,10 @@ class DataflowProgram(Program):
         self.top = top_function(module)
         self.ports = ports_of(self.top)
         self.flow = dataflow_of(module, self.top)
+        self.beatwise = set[FuncOp]()
+        """Functions of processes that are executed on single beats."""
         self.codes = {
-            process.function: self.library.function(process.function.sym_name.data, process.call)
+            process.function: self._code(process)
             for process in self.flow.processes
             if process.access is None
         }
@@ -71,6 +78,15 @@ class DataflowProgram(Program):
             for process in self.flow.processes
             if process.access is not None
         }
+
+    def _code(self, process: Process) -> Code:
+        """Return the code of a process: on single beats, where it can be."""
+        found = beat_function(process)
+        if found is not None:
+            self.beatwise.add(process.function)
+            self.library.functions[found.sym_name.data] = found
+        function = found or process.function
+        return self.library.function(function.sym_name.data, process.call)
 
     @property
     def held(self) -> int:
@@ -127,7 +143,12 @@ class DataflowProgram(Program):
                         code="FML-USAGE",
                         hint=f"edges are {edges}",
                     )
-                parts.append(self._beats(known[name].beats, name, count))
+                edge = known[name]
+                if edge.joined:
+                    (memory,) = edge.beats
+                    parts.append(self.read(memory, name, count * len(edge.phases)))
+                else:
+                    parts.append(self._beats(edge.beats, name, count))
         return joined(outputs), joined(tapped), known
 
     def _beats(self, memories: tuple[Memory, ...], name: str, frames: int) -> Integers:
@@ -155,12 +176,20 @@ class DataflowProgram(Program):
                 phases = tuple(range(port.beats))
                 held = _split(memory, port.beats)
                 known[port.name] = _Edge(None, port.port, held, phases, zeros)
+        frames = {len(rows) // port.beats for port, rows in self._rows(beats)}
         for process in self.flow.processes:
-            self._execute_process(process, arrays, known)
+            self._execute_process(process, arrays, known, max(frames, default=1))
         return arrays, known
 
+    def _rows(self, beats: Mapping[str, Integers]) -> Iterable[tuple[Port, Integers]]:
+        return ((port, beats[port.port]) for port in self.inputs)
+
     def _execute_process(
-        self, process: Process, arrays: dict[SSAValue, Memory], known: dict[str, _Edge]
+        self,
+        process: Process,
+        arrays: dict[SSAValue, Memory],
+        known: dict[str, _Edge],
+        frames: int,
     ) -> None:
         """Execute a process on all frames, from its first firing on."""
         run, arguments = Run(), list[Memory]()
@@ -169,18 +198,24 @@ class DataflowProgram(Program):
             size = len(memory.values)
             arguments.append(replace(memory, cycles=[0] * size, reads=[0] * size))
         copies = self.copies.get(process.function)
-        if copies is None:
-            self.codes[process.function].call(run, arguments, [0] * len(arguments), 0)
-        else:
+        beatwise = process.function in self.beatwise
+        if copies is not None:
             values = (argument.value for argument in process.arguments)
             copies.execute(dict(zip(values, arguments, strict=True)))
+        elif beatwise:
+            self._execute_beats(process, arguments, run, frames)
+        else:
+            self.codes[process.function].call(run, arguments, [0] * len(arguments), 0)
         for name, memories in run.edges.items():
-            phases = tuple(range(len(memories)))
-            cycles = [
-                np.array(memory.cycles, np.int64) - phase * process.interval
-                for phase, memory in zip(phases, memories, strict=True)
-            ]
-            known.setdefault(name, _Edge(process, "", tuple(memories), phases, np.stack(cycles)))
+            phases = tuple(range(process.phases if beatwise else len(memories)))
+            if beatwise:
+                cycles = np.tile(np.array(memories[0].cycles, np.int64), (len(phases), 1))
+            else:
+                counted = [np.array(memory.cycles, np.int64) for memory in memories]
+                starts = np.arange(len(phases)) * process.interval
+                cycles = np.stack(counted) - starts[:, np.newaxis]
+            edge = _Edge(process, "", tuple(memories), phases, cycles, beatwise)
+            known.setdefault(name, edge)
         for argument, memory in zip(process.arguments, arguments, strict=True):
             name = directives.text(argument.attributes, directives.NAME)
             if name is not None and argument.output:
@@ -191,6 +226,28 @@ class DataflowProgram(Program):
                 if process.loop is None and copies is None:
                     cycles = np.array(memory.cycles, np.int64).reshape(shape)
                 known.setdefault(name, _Edge(process, "", beats, ends, cycles))
+
+    def _execute_beats(
+        self, process: Process, arguments: list[Memory], run: Run, frames: int
+    ) -> None:
+        """Execute a process on the beats of all frames at once."""
+        beats = process.phases
+        pairs = list(zip(process.arguments, arguments, strict=True))
+        joined = [
+            Memory.blank(_single(memory), memory.elements)
+            if argument.output
+            else joined_beats(memory, beats, frames)
+            for argument, memory in pairs
+        ]
+        self.codes[process.function].call(run, joined, [0] * len(joined), 0)
+        for (argument, memory), one in zip(pairs, joined, strict=True):
+            if argument.output:
+                split_beats(one, memory, beats, frames)
+
+
+def _single(memory: Memory) -> MemRefType[Attribute]:
+    """Return the type of one beat of an array."""
+    return MemRefType(IntegerType(memory.width), memory.shape[1:])
 
 
 def _split(memory: Memory, beats: int) -> tuple[Memory, ...]:

@@ -29,6 +29,7 @@ from fastml.compiler.support.names import Namer
 from fastml.dialects import directives
 from fastml.dialects.affine_processes import Dataflow, Process, dataflow_of
 from fastml.dialects.line_access import LineAccess
+from fastml.lowering.hls_beat_copies import copy_beats
 from fastml.lowering.hls_token_loops import TokenLoops
 
 DEPTH = 2
@@ -65,6 +66,9 @@ class HlsLineBuffers(ModulePass):
         namer = Namer(_symbols(op))
         for body in loops:
             body.write(namer)
+        for function in processes:
+            if function not in found:
+                copy_beats(function)
 
 
 def _symbols(module: ModuleOp) -> list[str]:

@@ -54,20 +54,20 @@ def design_of(program: CppProgram, module: ModuleOp) -> CppDesign:
     every edge is there. Of a network of processes only its II and latency are known.
     """
     scheduled = program_of(module)
-    beats = {p.port: np.zeros((p.beats, len(p.elements)), np.int64) for p in scheduled.inputs}
-    tapped = [] if scheduled.is_stream else [tap.edge for tap in program.taps]
-    entering = {port.name for port in scheduled.inputs}
-    leaving = {port.edge for port in program.ports if port.is_output} - entering
-    leaving = set[str]() if scheduled.is_stream else leaving
-    names = list(dict.fromkeys([*tapped, *sorted(leaving)]))
-    trace = scheduled.simulate(Stimulus(beats, np.zeros(1, np.int64)), names)
+    leaving = {port.edge for port in program.ports if port.is_output}
+    leaving -= {port.name for port in scheduled.inputs}
+    cycles = dict[str, tuple[int, ...]]()
+    if not scheduled.is_stream:
+        names = list(dict.fromkeys([*(tap.edge for tap in program.taps), *sorted(leaving)]))
+        beats = {p.port: np.zeros((p.beats, len(p.elements)), np.int64) for p in scheduled.inputs}
+        trace = scheduled.simulate(Stimulus(beats, np.zeros(1, np.int64)), names)
+        cycles = {name: tuple(trace.taps[name].cycles[0].tolist()) for name in names}
     flavour = program.flavour
-    cycles = {name: tuple(trace.taps[name].cycles[0].tolist()) for name in names}
     taps = {
         tap.edge: CppTap(tap.elements, cycles.get(tap.edge, ()), tap.beats) for tap in program.taps
     }
     ports = tuple(
-        replace(port, cycles=cycles[port.edge]) if port.edge in leaving else port
+        replace(port, cycles=cycles[port.edge]) if port.edge in leaving & cycles.keys() else port
         for port in program.ports
     )
     return CppDesign(

@@ -75,6 +75,13 @@ class TokenPrinter(FunctionPrinter):
             case _:
                 super().operation(op)
 
+    def leave(self, loop: affine.ForOp, index: str) -> None:
+        """Print what is seen of the edges inside."""
+        for op in loop.body.block.ops:
+            if isinstance(op, memref.AllocOp) and op.memref in self.taps:
+                name = self.array(op.memref).name
+                self.scope.line(f"FASTML_TAP({self.taps[op.memref]}, {name});")
+
     def _view(self, op: memref.SubviewOp) -> None:
         """Remember a row of a memory."""
         place = _row_of(op)

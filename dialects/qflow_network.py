@@ -1,5 +1,7 @@
 """A streaming ``qflow`` graph as a network of processes: what decides when it moves."""
 
+import numpy as np
+from numpy.typing import NDArray
 from xdsl.ir import SSAValue
 
 from fastml.dialects.channel import channel_of
@@ -51,6 +53,17 @@ def latency_of(value: SSAValue) -> int:
             return ACCESS_LATENCY
         case _:
             return 0
+
+
+def giving_phases(process: QflowProcess) -> NDArray[np.bool_]:
+    """Return the phases in which a process makes a beat of its result."""
+    match process.changes_beats:
+        case DeserialiseOp() | ReduceOp():
+            return np.arange(process.phases) == process.phases - 1
+        case AccessOp() as op:
+            return steps_of(op).produces
+        case _:
+            return np.ones(process.phases, np.bool_)
 
 
 def token_process(process: QflowProcess) -> Process:

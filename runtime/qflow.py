@@ -18,7 +18,7 @@ from fastml.dialects import qflow
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
 from fastml.dialects.qflow import AdderGraphAttr, channel_of
 from fastml.dialects.qflow_cycles import Cycles, check_cycles, cycles_of
-from fastml.dialects.qflow_network import network_of
+from fastml.dialects.qflow_network import giving_phases, latency_of, network_of
 from fastml.dialects.qflow_processes import processes_of
 from fastml.dialects.token_flow import Times
 from fastml.dialects.token_flow import simulate as simulate_tokens
@@ -142,10 +142,9 @@ def _tapped(graph: qflow.GraphOp, times: Times, edge: str) -> Cycles:
         for process in processes_of(graph.body.block).processes
         if any(op.result is value for op in process.ops)
     )
-    fired = times.fired[process.name]
-    if isinstance(process.changes_beats, qflow.DeserialiseOp):
-        fired = fired[process.phases - 1 :: process.phases]
-    return fired[:, None] + cycles_of(value)
+    fired = times.fired[process.name].reshape(-1, process.phases)[:, giving_phases(process)]
+    own = latency_of(value) if isinstance(value.owner, qflow.BeatsOp) else cycles_of(value)
+    return fired.reshape(-1, 1) + np.broadcast_to(own, len(channel_of(value)))
 
 
 def _edges(graph: qflow.GraphOp) -> dict[str, SSAValue]:

@@ -10,6 +10,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from fastml.compiler.options import OPTIONS, as_table, unavailable, usage_error
 from fastml.compiler.support.diagnostics import FastmlError, in_file
@@ -89,19 +90,31 @@ def _read_model(keys: Mapping[str, object], path: Path, options: dict[str, objec
         if key not in _MODEL_KEYS:
             raise usage_error(where, "unknown key")
         if key == "Precision":
-            raise usage_error(
-                where,
-                "there is no default precision: every type is derived from the model",
-                "give the inputs their types under LayerName",
-                "FML-OPTION",
-            )
-        if key == "ReuseFactor":
+            if "precision" in options:
+                raise usage_error(where, "given twice")
+            options["precision"] = _default_precision(value, where)
+        elif key == "ReuseFactor":
             if "reuse" in options:
                 raise usage_error(where, "given twice")
             options["reuse"] = OPTIONS["reuse"].read(value, where)
         elif (kind := _multipliers(value, where)) != "auto":
             if options.setdefault("multipliers", kind) != kind:
                 raise usage_error(where, "'multipliers' says something else")
+
+
+def _default_precision(value: object, where: str) -> object:
+    """Return the precision of a whole model; ``{"default": type}`` is hls4ml's longer form."""
+    if isinstance(value, Mapping):
+        table = as_table(cast(object, value), where)
+        if set(table) != {"default"}:
+            raise usage_error(
+                where,
+                "only a default precision can be given for a model",
+                "accumulators are exact, and need none",
+                "FML-OPTION",
+            )
+        value = table["default"]
+    return value
 
 
 def _multipliers(value: object, where: str) -> str:
@@ -140,6 +153,8 @@ def _read_layer(
                     place, "only dense layers are folded", f"known are {', '.join(_DENSE)}"
                 )
             _read_folding(key, value, "*" if kind == "LayerType" else layer, place, options)
+        elif key == "Precision" and kind == "LayerName" and "precision" in options:
+            _read_own_precision(layer, value, place, options)
         elif key == "Precision" and kind == "LayerName":
             _read_precision(layer, value, place, options)
         elif key == "Precision":
@@ -151,6 +166,25 @@ def _read_layer(
             )
         else:
             raise usage_error(place, "unknown key")
+
+
+def _read_own_precision(layer: str, value: object, where: str, options: dict[str, object]) -> None:
+    """Take the precision of a layer, where all others have that of the model."""
+    table: Mapping[str, object] = {"result": value}
+    if isinstance(value, Mapping):
+        table = as_table(cast(object, value), where)
+    types = options.setdefault("precision-of", {})
+    if not isinstance(types, dict):
+        raise usage_error(where, "precisions are given in two places")
+    for key, given in table.items():
+        if key not in ("result", "weight", "bias"):
+            raise usage_error(
+                f"{where}.{key}",
+                "is not the precision of a result, a weight or a bias",
+                "accumulators are exact, and need none",
+                "FML-OPTION",
+            )
+        types[layer if key == "result" else f"{layer}.{key}"] = given
 
 
 def _read_precision(layer: str, value: object, where: str, options: dict[str, object]) -> None:

@@ -383,7 +383,8 @@ def from_model(path: Path, options: BuildOptions) -> Design:
         else:
             from fastml.compiler.reader import read_onnx
 
-            module = read_onnx(path, options.input_type)
+            given = options.input_type if options.precision is None else {}
+            module = read_onnx(path, given)
         design.runner.lap("(read)")
         design.runner.run(module, "fastml")
         return module

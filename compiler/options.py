@@ -21,6 +21,10 @@ class BuildOptions:
 
     input_type: Mapping[str, str] = field(default_factory=dict[str, str])
     """Type of a model input by name, where the model does not say it itself."""
+    precision: str | None = None
+    """Fixed-point type of every input, weight and layer of a model of real numbers."""
+    precision_of: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Other such types, by edge; of a layer's constants by ``edge.weight``, ``edge.bias``."""
     clock_ns: float = 5.0
     """Clock period that registers are placed for; 0 makes a combinational design."""
     io: str = "parallel"
@@ -216,6 +220,27 @@ def _read_counts(value: object, where: str) -> object:
     return counts
 
 
+def _read_format(value: object, where: str) -> object:
+    """Read a fixed-point type with its modes."""
+    from fastml.dialects.fastml_convert import Format
+
+    if not isinstance(value, str):
+        raise usage_error(where, "is not a text such as 'fixed<24,8>'")
+    try:
+        Format.parse(value)
+    except ValueError as error:
+        raise usage_error(where, str(error)) from None
+    return value
+
+
+def _read_formats(value: object, where: str) -> object:
+    """Read fixed-point types by the name of what has them."""
+    types = cast(dict[str, str], _read_input_types(value, where))
+    for name, given in types.items():
+        _read_format(given, f"{where} {name}")
+    return types
+
+
 def _read_input_types(value: object, where: str) -> object:
     """Read types by the name of the input."""
     types = dict[str, str]()
@@ -233,6 +258,17 @@ OPTIONS: dict[str, Option] = {
         "type of a model input: fixed<W,I>, ufixed<W,I>, intW, uintW, intW*SCALE, uintW/N, "
         "bipolar (repeatable)",
         _read_input_types,
+    ),
+    "precision": Option(
+        "TYPE",
+        "fixed-point type of every input, weight and layer of a model of real numbers: "
+        "fixed<W,I>, ufixed<W,I>, fixed<W,I,RND,SAT> (default modes TRN, WRAP)",
+        _read_format,
+    ),
+    "precision-of": Option(
+        "NAME=TYPE",
+        "another type of one input or edge, or of EDGE.weight or EDGE.bias (repeatable)",
+        _read_formats,
     ),
     "clock-ns": Option(
         "T", "clock period to place registers for (default 5.0; 0: none)", _read_clock
@@ -368,12 +404,16 @@ def resolve(
     return options
 
 
-_TABLES = ("input_type", "reuse_of", "fifo_depth")
+_TABLES = ("input_type", "precision_of", "reuse_of", "fifo_depth")
 """Options whose entries add up."""
 
 
 def _check_together(options: BuildOptions) -> None:
     """Refuse options that exclude each other, or that nothing would follow."""
+    if options.precision_of and options.precision is None:
+        raise usage_error(
+            "precision-of", "types of single edges need one for the others", "give --precision too"
+        )
     contracts = {"ii": options.ii, "max-dsp": options.max_dsp, "max-bram": options.max_bram}
     contracts["max-lut"] = options.max_lut
     asked = [name for name, value in contracts.items() if value is not None]

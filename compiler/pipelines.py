@@ -20,7 +20,7 @@ from fastml.lowering import PASSES
 
 PIPELINES: dict[str, tuple[str, ...]] = {
     # level: passes that make it from the level before it (the first from what is imported)
-    "fastml": ("infer-grids",),
+    "fastml": ("set-precision", "infer-grids"),
     "qflow": (
         "fastml-to-qflow",
         "qflow-choose",
@@ -64,6 +64,14 @@ def _arguments(name: str, options: BuildOptions) -> str | None:
     }
     bound = any(limit is not None for limit in contract.values())
     match name:
+        case "set-precision" if options.precision is not None:
+            own = {**options.input_type, **options.precision_of}
+            values = {
+                "default": options.precision,
+                "of": [f"{name}={kind}" for name, kind in own.items()],
+            }
+        case "set-precision":
+            return None
         case "fastml-to-qflow":
             streams = options.io == "stream"
             values = {

@@ -53,7 +53,7 @@ class SetPrecision(ModulePass):
 
 
 def _split(text: str) -> tuple[str, str]:
-    name, equals, kind = text.partition("=")
+    name, equals, kind = text.rpartition("=")
     if not equals:
         raise ValueError(f"'{text}' is not EDGE=TYPE")
     return name, kind
@@ -75,6 +75,14 @@ class _Typing:
 
     def run(self) -> None:
         """Visit inputs, then the operations in order."""
+        for op in self.network.body.block.ops:
+            if isinstance(op, fastml.QuantiseOp):
+                raise FastmlError(
+                    f"the model quantises edge '{op.edge_name}' itself",
+                    op,
+                    code="FML-OPTION",
+                    hint="leave the precision out: it is for models of real numbers",
+                )
         for name, value in self.network.inputs.items():
             if _is_real(value):
                 to = TensorType(self._format(name).type, shape_of(value))

@@ -303,12 +303,41 @@ def test_configurations_of_hls4ml_are_understood_where_the_notion_exists(tmp_pat
     )
 
 
+def test_precisions_of_hls4ml_are_those_of_a_model_of_real_numbers(tmp_path: Path):
+    path = tmp_path / "c.json"
+    layer = {"weight": "fixed<8,1,AP_RND,AP_SAT>", "result": "ap_ufixed<9,3>"}
+    config = {
+        "Model": {"Precision": {"default": "ap_fixed<24,8>"}},
+        "LayerName": {"x": {"Precision": "fixed<16,6>"}, "fc1": {"Precision": layer}},
+    }
+    path.write_text(json.dumps(config))
+    assert resolve({}, str(path)) == BuildOptions(
+        precision="ap_fixed<24,8>",
+        precision_of={
+            "x": "fixed<16,6>",
+            "fc1": "ap_ufixed<9,3>",
+            "fc1.weight": "fixed<8,1,AP_RND,AP_SAT>",
+        },
+    )
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
         ({"Backend": "Vitis"}, "Backend: unknown key"),
         ({"IOType": "io_serial"}, "neither 'parallel' nor 'stream'"),
-        ({"Model": {"Precision": "ap_fixed<16,6>"}}, "no default precision"),
+        ({"Model": {"Precision": {"maximum": "ap_fixed<16,6>"}}}, "accumulators are exact"),
+        ({"Model": {"Precision": "float"}}, "'float' is none of fixed<W,I>"),
+        ({"Model": {"Precision": "fixed<16,6,UP>"}}, "a mode that is none of RND"),
+        ({"Model": {"Precision": "fixed<16,6>"}, "precision": "fixed<8,2>"}, "given twice"),
+        ({"precision-of": {"fc": "fixed<16,6>"}}, "give --precision too"),
+        (
+            {
+                "Model": {"Precision": "fixed<16,6>"},
+                "LayerName": {"fc": {"Precision": {"accum": "fixed<32,16>"}}},
+            },
+            "accum: is not the precision of a result, a weight or a bias",
+        ),
         ({"Model": {"ReuseFactor": -4}}, "not a whole number"),
         ({"LayerType": {"Activation": {"ReuseFactor": 4}}}, "only dense layers are folded"),
         ({"Model": {"BramFactor": 4}}, "Model.BramFactor: unknown key"),

@@ -79,10 +79,7 @@ class ExactOp(LayerOp, ABC):
             exact = self._infer()
         except ValueError as error:
             raise VerifyException(str(error)) from None
-        shape = shape_of(self.result)
-        same_steps = np.all(
-            np.broadcast_to(exact.step, shape) == np.broadcast_to(result.step, shape)
-        )
+        same_steps = np.all(exact.step == result.step)  # both broadcast to the result's shape
         require(same_steps and not result.shift.any(), f"the result must be {exact}")
         (low, high), (least, most) = result.raw_range, exact.raw_range
         require(low <= least and most <= high, f"the result needs the width of {exact}")

@@ -114,6 +114,8 @@ class Draft:
         proto = helper.make_node(op, names, [name], name=f"n_{name}", domain=domain, **attributes)
         known = {**self.samples, **self.constants, **self.values}
         sketch = execute(proto, known, self.opset)[0]
+        if not sketch.size:
+            raise Unfit("nothing is left")
         self.nodes.append(proto)
         self.values[name] = sketch
         self.features.add(op)
@@ -134,10 +136,10 @@ class Draft:
     def quant(self, x: Edge, *, plain: bool = False) -> Edge:
         """Quantise an edge: mostly one power of two for all of it."""
         if not plain and self.chance(0.06):
-            scale = self.constant(np.array(self.scale(float(np.abs(x.sketch).mean()))), "s")
+            about = np.array(self.scale(float(np.abs(x.sketch).mean())))
             return self.node(
                 "BipolarQuant",
-                [x, scale],
+                [x, self.constant(about, "s")],
                 QONNX,
                 quantised=True,
                 channels_last=x.channels_last,
@@ -197,8 +199,10 @@ class Draft:
             self.constant(zero_point, "z"),
             self.constant(np.array(self.integer(2, 5), np.float32), "b"),
         ]
-        flags = {"signed": 1, "narrow": int(self.chance(0.5)), "rounding_mode": "ROUND"}
-        return self.node("Quant", inputs, QONNX, **flags).name
+        narrow = int(self.chance(0.5))
+        return self.node(
+            "Quant", inputs, QONNX, signed=1, narrow=narrow, rounding_mode="ROUND"
+        ).name
 
 
 Draw: TypeAlias = Callable[[Draft, Edge], Edge]

@@ -1,11 +1,11 @@
 """Convolutions, pools and reductions for random graphs."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 from operator_graphs import (
     CHANNELS_LAST,
     Array,
@@ -87,12 +87,7 @@ def conv_channels_last(draft: Draft, x: Edge) -> Edge:
     kernel = _kernel(draft, x, rank)
     group, results = _grouped(draft, x.shape[-1])
     weights = draft.weights([results, *kernel, x.shape[-1] // group], 0)
-    attributes = {
-        "dilations": [1] * rank,
-        "strides": [1] * rank,
-        "pads": [0] * (2 * rank),
-        **_window_attributes(draft, kernel, auto=False),
-    }
+    attributes = _window_attributes(draft, kernel, auto=False)
     inputs = [x, weights, *_bias(draft, results)]
     return draft.node(
         "Conv",
@@ -188,8 +183,9 @@ def _reduction(draft: Draft, x: Edge, op: str, *, since: int) -> Edge:
     rank = x.sketch.ndim
     if rank < 3:
         raise Unfit("no axes to spare")
-    axes = sorted(draft.rng.choice(np.arange(1, rank), draft.integer(1, rank - 1), replace=False))
-    axes = [int(axis) - rank * draft.chance(0.5) for axis in axes]
+    order: Array = draft.rng.permutation(np.arange(1, rank))
+    chosen = sorted(int(axis) for axis in order[: draft.integer(1, rank - 1)])
+    axes = [axis - rank * draft.chance(0.5) for axis in chosen]
     attributes: dict[str, Any] = {}
     inputs: list[Edge | str] = [x]
     if draft.opset >= since:
@@ -242,7 +238,7 @@ def _of_weights(node: onnx.NodeProto, wanted: Array, tensors: Mapping[str, Array
 @sums_terms("AveragePool")
 def _of_window(node: onnx.NodeProto, wanted: Array, tensors: Mapping[str, Array]) -> int:
     sizes = next(a for a in node.attribute if a.name == "kernel_shape")
-    return int(np.prod(helper.get_attribute_value(sizes)))
+    return math.prod(sizes.ints)
 
 
 @sums_terms("GlobalAveragePool", "ReduceMean", "ReduceSum")

@@ -33,10 +33,13 @@ SHAPE = (3, 4)
 """Shape of one sample."""
 VALUES: Mapping[str, list[Any]] = {
     "INT": [0, 1, 2, 3, -1, -2, 7, 10],
-    "INTS": [[0], [1], [0, 1], [1, 0], [0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 2], [-1]],
+    "INTS": [
+        *([0], [1], [0, 1], [1, 0], [0, 1, 2], [2, 1, 0], [1, 2, 0], [1, 2], [-1]),
+        *([2, 1], [2, 2], [3, 4], [1, 0, 1, 1], [0, 1, 0, 0], [0, 0, 2, 0], [-1, 0, 0, 0]),
+    ],
     "FLOAT": [0.0, 1.0, 0.5, -2.0],
     "FLOATS": [[1.5], [1.0, -2.0]],
-    "STRING": ["no such thing", "FLOOR"],
+    "STRING": ["no such thing", "FLOOR", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"],
     "STRINGS": [["a"]],
     "TENSOR": [
         numpy_helper.from_array(np.array([0.5, 1, 2, 4], np.float32)),
@@ -108,6 +111,19 @@ def case_of(name: str, opset: int) -> Case:
             return Case(["t", "b", "e"], {}, constants, after=[to_output])
         case "Transpose":
             return Case(["x"], {"perm": [0, 2, 1]})
+        case "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin":
+            if opset < (13 if name == "ReduceSum" else 18):
+                return Case(["x"], {"axes": [2]})
+            return Case(["x", "a"], constants={"a": np.array([-1], i)})
+        case "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool":
+            image = helper.make_node("Reshape", ["x", "s"], ["image"])
+            constants = {"s": np.array([0, 2, 3, 2], i)}
+            if name.endswith("Pool"):
+                return Case(["image"], {"kernel_shape": [2, 1]}, constants, [image])
+            shape = (4, 1, 2, 2) if name == "Conv" else (2, 2, 2, 2)
+            constants["w"] = rng.integers(-4, 4, shape).astype(f)
+            constants["b"] = constant["c"]
+            return Case(["image", "w", "b"], {"group": 2}, constants, [image])
         case "Shape":
             cast = helper.make_node("Cast", ["y"], ["real"], to=1)
             total = helper.make_node("MatMul", ["real", "ones"], ["sum"])

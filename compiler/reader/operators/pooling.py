@@ -30,12 +30,16 @@ WINDOWS_WITHIN = 22
 @operator(
     "MaxPool",
     since=(1, 8, 10, 11, 12, 22),
-    attributes=("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides"),
-    without_effect={"storage_order": "it orders the indices, which are not implemented"},
+    attributes=(
+        *("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "storage_order"),
+        "strides",
+    ),
     spare_outputs=(1,),
 )
 def max_pool(node: Node) -> Value:
     """Maximum over windows; its second output, the indices, must not be read."""
+    if "storage_order" in node.schema.attributes:
+        node.flag("storage_order")  # an order of the indices alone
     return _max_pool(node, channels_last=False)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from image_networks import Images, check_edges, fixed, places
+from spatial_networks import Images, check_edges, fixed, places
 
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import fastml, qflow

@@ -243,14 +243,22 @@ class ProcessFunction:
                 function.access(op)
             case ReduceOp():
                 loop = function.reduce(op)
-                loop.attributes[directives.PIPELINE] = IntegerAttr(self.interval, i64)
+                if loop is not None:
+                    loop.attributes[directives.PIPELINE] = IntegerAttr(self.interval, i64)
             case _:
                 assert isinstance(op, RegroupOp)
                 self._regroup(op, source, targets)
         return function.constants
 
     def _regroup(self, op: RegroupOp, source: SSAValue, targets: Sequence[SSAValue]) -> None:
-        """Append the loop that sends beats in parts, or gathers them."""
+        """Append the loop that sends beats in parts, or gathers them; a single one is copied."""
+        if channel_of(op.parts).beats.data == 1:
+            for lane in range(len(channel_of(op.result))):
+                place = AffineConstantExpr(lane)
+                value = self._resized(self.block, self._load(self.block, source, None, place), op)
+                for target in targets:
+                    self._store(self.block, value, target, None, place)
+            return
         body = Block(arg_types=[IndexType()])
         (phase,) = body.args
         elements, lanes = len(channel_of(op.whole)), len(channel_of(op.parts))

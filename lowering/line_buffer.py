@@ -65,11 +65,11 @@ class LineBuffer:
 
 def build_line_buffer(buffer: LineBuffer, name: str, location: LocationAttr) -> hw.HWModuleOp:
     """Return the module of ``buffer``, called ``name``."""
-    return _Builder(buffer, location).build(name)
+    return LineBufferBuilder(buffer, location).build(name)
 
 
-class _Builder:
-    """Builds one module."""
+class LineBufferBuilder:
+    """Builds the module of one line buffer and the process that reads it."""
 
     def __init__(self, buffer: LineBuffer, location: LocationAttr):
         self.buffer, self.access = buffer, buffer.access
@@ -128,7 +128,7 @@ class _Builder:
         self, push: Wire, reserve: Wire, rooms: Sequence[Wire], produces: Wire
     ) -> tuple[Wire, Wire]:
         """Return whether the next step fires, and whether a slot is free."""
-        netlist, depth, steps = self.netlist, self.buffer.depth, self.access.steps
+        netlist, depth = self.netlist, self.buffer.depth
         advance, first = self.advance, int(self.needed[0])
         most = max(depth, first, int(advance.max()))
         width = most.bit_length() + 1
@@ -143,10 +143,13 @@ class _Builder:
         width = depth.bit_length()
         used = netlist.state(width, 0, "used")
         taken = netlist.add(used, netlist.extend(reserve, width, sign=False))
-        freed = self.counter.table(steps.consumes, width)
-        freed = netlist.mux(fire, freed, netlist.constant(0, width))
+        freed = netlist.mux(fire, self.freed(width), netlist.constant(0, width))
         netlist.connect(used, netlist.sub(taken, freed))
         return fire, netlist.icmp("ne", used, netlist.constant(depth, width))
+
+    def freed(self, width: int) -> Wire:
+        """Return how many tokens the next step is the last to look at."""
+        return self.counter.table(self.access.steps.consumes, width)
 
     # What a step looks at, in the cycle after it fired
 
@@ -189,11 +192,16 @@ class _Builder:
             height = netlist.constant(access.height % count, width)
             netlist.connect(origin, self.modulo_sum(origin, height, count), self.finished)
         found = list[Wire]()
-        for rows in access.rows.array.T:
-            place = self.counter.by_row((np.maximum(rows, 0) % count).tolist(), width)
-            place = self.modulo_sum(origin, place, count)
-            found.append(netlist.select(words, netlist.delay(place, 1)))
+        for number in range(access.kernel[0]):
+            bank = netlist.delay(self.bank(origin, number), 1)
+            found.append(netlist.select(words, bank))
         return found
+
+    def bank(self, origin: Wire, number: int) -> Wire:
+        """Return the memory that a row of the window is in; the image's first is in ``origin``."""
+        count = self.reads.banks
+        rows = np.maximum(self.access.rows.array[:, number], 0) % count
+        return self.modulo_sum(origin, self.counter.by_row(rows.tolist(), origin.width), count)
 
     def at(self, counter: Wire, number: int) -> Wire:
         """Return whether a pointer is at a number."""

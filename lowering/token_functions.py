@@ -72,8 +72,8 @@ class TokenFunction:
             assert isinstance(op, ReorderOp)
             copies.reorder(op)
 
-    def reduce(self, op: ReduceOp) -> affine.ForOp:
-        """Append the loop of a reduction over its firings; return it."""
+    def reduce(self, op: ReduceOp) -> affine.ForOp | None:
+        """Append the loop of a reduction over its firings; return it, if there are several."""
         return _Reduction(self, op).build()
 
     def add(self, block: Block, op: Operation) -> SSAValue:
@@ -279,9 +279,15 @@ class _Reduction:
         self.kind, self.count = ReduceKind(op.kind.data), op.count.data
         self.type = IntegerType(max(self.result.elements.container[0], 1))
 
-    def build(self) -> affine.ForOp:
-        """Append the loop."""
+    def build(self) -> affine.ForOp | None:
+        """Append the loop, or, for a single token, its copy."""
         function, elements = self.function, len(self.input)
+        if self.input.beats.data == 1:
+            for n in range(elements):
+                value = function.load(function.block, function.source, (), AffineConstantExpr(n))
+                value = function.resized(function.block, value, self.input, self.result)
+                function.store(function.block, value, (), AffineConstantExpr(n))
+            return None
         zero = function.add(function.block, arith.ConstantOp(IntegerAttr(0, self.type)))
         carried = elements if self.count > 1 else 0
         body = Block(arg_types=[INDEX, *[self.type] * carried])
@@ -291,11 +297,10 @@ class _Reduction:
             start = function.number(body, 0)
             phase = function.apply(body, AffineDimExpr(0) % self.count, (token,))
             first = function.add(body, arith.CmpiOp(phase, start, "eq"))
-        places = [token] if self.input.beats.data > 1 else []
         values = list[SSAValue]()
         for n in range(elements):
-            place = (AffineDimExpr(0), AffineConstantExpr(n))[-1 - len(places) :]
-            value = function.load(body, function.source, places, *place)
+            place = AffineDimExpr(0), AffineConstantExpr(n)
+            value = function.load(body, function.source, (token,), *place)
             value = function.resized(body, value, self.input, self.result)
             if first is not None:
                 value = self.join(body, first, before[n], value, zero)

@@ -24,3 +24,18 @@ qflow.graph @join ["x"] -> ["s"] {
   %s = qflow.combine "s"(%m, %x) {coefficients = #fastml.array<"i64 2x2 : 1 1 2 1">, bias = #fastml.array<"i64 2 : 0 0">} : (!qflow.channel<pulse, 2, "-640..635, 5..5">, !qflow.channel<pulse, 2, "-128..127, 5..5">) -> !qflow.channel<pulse, 2, "-896..889, 10..10">
   qflow.yield %s : !qflow.channel<pulse, 2, "-896..889, 10..10">
 }
+
+// All positions start with the last of them, so that one part serves them all; a tree of
+// comparators takes a round after the other, and wrapping no time.
+// CHECK-LABEL: qflow.graph @positions
+// CHECK:         qflow.dense "d"{{.*}}node_cycles = #fastml.array<"i64 1 : 1">, cycles = #fastml.array<"i64 2 : 1 1">}
+// CHECK:         qflow.maximum "m"{{.*}}node_cycles = #fastml.array<"i64 3 : 0 0 1">, cycles = #fastml.array<"i64 2 : 1 0">}
+// CHECK:         qflow.wrap "v"{{.*}}cycles = #fastml.array<"i64 2 : 1 0">}
+qflow.graph @positions ["x"] -> ["d", "v"] {
+^bb0(%x: !qflow.channel<pulse, 4, "4 x -128..127">):
+  %c = qflow.combine "c"(%x) {coefficients = #fastml.array<"i64 1x4 : 1 1 1 5">, bias = #fastml.array<"i64 4 : 0 0 0 0">} : (!qflow.channel<pulse, 4, "4 x -128..127">) -> !qflow.channel<pulse, 4, "3 x -128..127, -640..635">
+  %d = qflow.dense "d"(%c) {matrix = #fastml.array<"i64 2x1 : 1 1">, bias = #fastml.array<"i64 1 : 0">} : !qflow.channel<pulse, 4, "3 x -128..127, -640..635"> -> !qflow.channel<pulse, 2, "-256..254, -768..762">
+  %m = qflow.maximum "m"(%x) max {index = #fastml.array<"i64 2x4 : 0 1 2 3 1 1 1 1">} : (!qflow.channel<pulse, 4, "4 x -128..127">) -> !qflow.channel<pulse, 2, "2 x -128..127">
+  %v = qflow.wrap "v"(%m) {width = #fastml.array<"i64 2 : 4 4">, signed = #fastml.array<"i64 2 : 0 1">} : !qflow.channel<pulse, 2, "2 x -128..127"> -> !qflow.channel<pulse, 2, "0..15, -8..7">
+  qflow.yield %d, %v : !qflow.channel<pulse, 2, "-256..254, -768..762">, !qflow.channel<pulse, 2, "0..15, -8..7">
+}

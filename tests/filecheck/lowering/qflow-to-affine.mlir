@@ -79,3 +79,42 @@ qflow.graph @containers ["x"] -> ["r"] {
   %r = qflow.rearrange "r"(%x) {index = #fastml.array<"i64 2 : 1 0">} : (!qflow.channel<pulse, 2, "-2..1, 0..255">) -> !qflow.channel<pulse, 2, "0..255, -2..1">
   qflow.yield %r : !qflow.channel<pulse, 2, "0..255, -2..1">
 }
+
+// -----
+
+// A matrix at several positions is one function, called at each of them with memories as wide
+// as the widest; constants come in the cycle in which the others do.
+// CHECK-LABEL: func.func private @dense_d_kernel
+// CHECK-SAME:    memref<2xi5> {fastml.port = "x", fastml.elements = "s4, s5", {{.*}}memref<1xi7> {fastml.port = "y", fastml.elements = "s7"
+// CHECK-NOT:   func.call
+// CHECK-LABEL: func.func private @dense_d
+// CHECK:         [[A:%.*]] = memref.alloc() {fastml.elements = "s4, s5"} : memref<2xi5>
+// CHECK:         [[R:%.*]] = memref.alloc() {fastml.elements = "s7"} : memref<1xi7>
+// CHECK:         affine.store {{.*}}, [[A]][0]
+// CHECK:         memref.store {{.*}}, [[A]][{{.*}}] {fastml.start = 0 : i64}
+// CHECK:         func.call @dense_d_kernel([[A]], [[R]])
+// CHECK:         affine.load [[R]][0]
+// CHECK:         func.call @dense_d_kernel(
+// CHECK-NOT:     func.call
+// CHECK:         func.return
+qflow.graph @positions ["x"] -> ["d"] {
+^bb0(%x: !qflow.channel<pulse, 2, "-8..7, -16..15">):
+  %w = qflow.rearrange "w"(%x) {index = #fastml.array<"i64 4 : 0 2 0 1">, fill = #fastml.array<"i64 1 : 3">} : (!qflow.channel<pulse, 2, "-8..7, -16..15">) -> !qflow.channel<pulse, 4, "-8..7, 3..3, -8..7, -16..15">
+  %d = qflow.dense "d"(%w) {matrix = #fastml.array<"i64 2x1 : 1 2">, bias = #fastml.array<"i64 1 : 0">} : !qflow.channel<pulse, 4, "-8..7, 3..3, -8..7, -16..15"> -> !qflow.channel<pulse, 2, "-2..13, -40..37">
+  qflow.yield %d : !qflow.channel<pulse, 2, "-2..13, -40..37">
+}
+
+// -----
+
+// Comparators are those of upstream, signed only where they must be.
+// CHECK-LABEL: func.func private @maximum_m
+// CHECK:         [[A:%.*]] = arith.maxsi {{.*}} : i4
+// CHECK:         func.return
+// CHECK-LABEL: func.func private @maximum_n
+// CHECK:         [[A:%.*]] = arith.minui {{.*}} : i3
+qflow.graph @comparators ["x"] -> ["m", "n"] {
+^bb0(%x: !qflow.channel<pulse, 3, "-8..7, 0..5, 0..7">):
+  %m = qflow.maximum "m"(%x) max {index = #fastml.array<"i64 1x2 : 0 1">} : (!qflow.channel<pulse, 3, "-8..7, 0..5, 0..7">) -> !qflow.channel<pulse, 1, "0..7">
+  %n = qflow.maximum "n"(%x) min {index = #fastml.array<"i64 1x3 : 1 2 1">} : (!qflow.channel<pulse, 3, "-8..7, 0..5, 0..7">) -> !qflow.channel<pulse, 1, "0..5">
+  qflow.yield %m, %n : !qflow.channel<pulse, 1, "0..7">, !qflow.channel<pulse, 1, "0..5">
+}

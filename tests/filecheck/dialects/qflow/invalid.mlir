@@ -644,3 +644,30 @@ qflow.graph @comparators ["x"] -> ["y"] {
   %y = qflow.maximum "y"(%x) max {index = #fastml.array<"i64 1x3 : 0 1 0">, node_cycles = #fastml.array<"i64 2 : 0 0">} : (!qflow.channel<pulse, 2, "2 x 0..1">) -> !qflow.channel<pulse, 1, "0..1">
   qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
 }
+
+// -----
+
+// CHECK: a width is in 1..4096
+qflow.graph @no_width ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.wrap "y"(%x) {width = #fastml.array<"i64 1 : 0">, signed = #fastml.array<"i64 1 : 0">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: signed is 0 or 1
+qflow.graph @sign ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..1">):
+  %y = qflow.wrap "y"(%x) {width = #fastml.array<"i64 1 : 2">, signed = #fastml.array<"i64 1 : 2">} : !qflow.channel<pulse, 1, "0..1"> -> !qflow.channel<pulse, 1, "0..1">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..1">
+}
+
+// -----
+
+// CHECK: element 0 of the result ranges over -2..1, its type says 0..3
+qflow.graph @wraps ["x"] -> ["y"] {
+^bb0(%x: !qflow.channel<pulse, 1, "0..3">):
+  %y = qflow.wrap "y"(%x) {width = #fastml.array<"i64 1 : 2">, signed = #fastml.array<"i64 1 : 1">} : !qflow.channel<pulse, 1, "0..3"> -> !qflow.channel<pulse, 1, "0..3">
+  qflow.yield %y : !qflow.channel<pulse, 1, "0..3">
+}

@@ -39,6 +39,10 @@ qflow.graph @stages ["x", "y"] -> ["d", "t"] latency 3 ii 1 {
   %t = qflow.threshold "t"(%d) {thresholds = #fastml.array<"i64 1x2 : -3 9">, base = #fastml.array<"i64 1 : 4">, direction = #fastml.array<"i64 1 : -1">} : !qflow.channel<pulse, 1x1, "-26..34"> -> !qflow.channel<pulse, 1x1, "2..4">
   // CHECK-NEXT: %l = qflow.lookup "l"(%y) {table = #fastml.array<"i64 2x4 : 1 5 2 0 7 7 7 99">} : !qflow.channel<pulse, 2, "0..3, -1..1"> -> !qflow.channel<pulse, 2, "0..5, 7..7">
   %l = qflow.lookup "l"(%y) {table = #fastml.array<"i64 2x4 : 1 5 2 0 7 7 7 99">} : !qflow.channel<pulse, 2, "0..3, -1..1"> -> !qflow.channel<pulse, 2, "0..5, 7..7">
+  // Low bits of a range that stays together keep it; others take every value.
+  // CHECK-NEXT: %wrap = qflow.wrap "wrap"(%x) {width = #fastml.array<"i64 2 : 4 3">, signed = #fastml.array<"i64 2 : 1 0">} : !qflow.channel<pulse, 1x2, "2 x -8..7"> -> !qflow.channel<pulse, 1x2, "-8..7, 0..7">
+  // GENERIC: "qflow.wrap"({{.*}}) <{edge = "wrap", width = #fastml.array<"i64 2 : 4 3">, signed = #fastml.array<"i64 2 : 1 0">}>
+  %wrap = qflow.wrap "wrap"(%x) {width = #fastml.array<"i64 2 : 4 3">, signed = #fastml.array<"i64 2 : 1 0">} : !qflow.channel<pulse, 1x2, "2 x -8..7"> -> !qflow.channel<pulse, 1x2, "-8..7, 0..7">
   // CHECK-NEXT: qflow.yield %d, %t : !qflow.channel<pulse, 1x1, "-26..34">, !qflow.channel<pulse, 1x1, "2..4">
   qflow.yield %d, %t : !qflow.channel<pulse, 1x1, "-26..34">, !qflow.channel<pulse, 1x1, "2..4">
 }

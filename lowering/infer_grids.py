@@ -115,7 +115,7 @@ class _Inference:
     # -- exact operators -------------------------------------------------------------------
 
     def _exact(self, op: ExactOp) -> None:
-        if not any(_is_real(value) for value in op.operands):
+        if not any(_is_real(value) for value in (*op.operands, op.result)):
             return
         if isinstance(op, SumOp | ProductOp) and self._is_hosts(op):
             self._replace(op, _in_fp32(op, self._fresh))

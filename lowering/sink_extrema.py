@@ -105,8 +105,10 @@ def _refused(op: QuantiseOp, extremum: Extremum, why: str) -> FastmlError:
 
 
 def _direction(op: QuantiseOp, extremum: Extremum, between: Sequence[LayerOp]) -> int:
-    """Return +1 or -1: what is between never falls, or never rises, and is the same where
-    elements are compared."""
+    """Return +1 where what is between never falls as it is applied, -1 where it never rises.
+
+    It must be the same for all elements that are compared.
+    """
     if shape_of(op.input) != shape_of(op.result):
         raise _refused(op, extremum, "the quantiser's parameters have more axes")
     total = np.ones((), np.int8)
@@ -124,14 +126,18 @@ def _direction(op: QuantiseOp, extremum: Extremum, between: Sequence[LayerOp]) -
             why = f"'{step.edge_name}' differs between the elements that are compared"
             raise _refused(op, extremum, why)
         own = reference.ELEMENTWISE[step.name].direction(constants)
+        if not np.all(own):
+            raise _refused(op, extremum, f"'{step.edge_name}' may rise and fall")
         total = np.asarray(np.multiply(total, own), np.int8)
     if not all(_same(parameter, extremum, moved=moved) for parameter in parameters):
         raise _refused(op, extremum, "the scale differs between the elements that are compared")
     if np.all(total == 1):
         return 1
-    if np.all(total == -1) and not isinstance(extremum, MaxPoolOp):
-        return -1
-    raise _refused(op, extremum, "what is between rises for some numbers and falls for others")
+    if not np.all(total == -1):
+        raise _refused(op, extremum, "what is between rises for some numbers and falls for others")
+    if isinstance(extremum, MaxPoolOp):
+        raise _refused(op, extremum, "what is between falls, and there are no pools of minima")
+    return -1
 
 
 def _same(parameter: np.ndarray, extremum: Extremum, *, moved: bool) -> bool:

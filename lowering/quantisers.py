@@ -11,11 +11,16 @@ from xdsl.ir import SSAValue
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import fastml, qflow, reference
 from fastml.dialects.array import Integers, integer_array
-from fastml.dialects.elements import width_of
 from fastml.dialects.fastml import shape_of
 from fastml.dialects.grid import BipolarType, FixedType, QuantisedType, ScaledType, to_float32
 from fastml.dialects.qflow import channel_of
 from fastml.lowering.chains import Piece
+from fastml.lowering.corrected_scalings import (
+    Corrected,
+    compare_cost,
+    fit_corrected,
+    multiply_cost,
+)
 from fastml.lowering.integer_functions import (
     Function,
     Levels,
@@ -41,21 +46,14 @@ def comparing_is_cheaper(levels: Levels, scaling: Scaling) -> bool:
     bits and quantisers of 2 to 6: comparing wins up to about 15 levels, or 30 of a narrow
     accumulator. A shift without a factor always wins.
     """
-    if np.all(np.abs(scaling.factor) == 1) or int(levels.counts.max(initial=0)) > MANY_LEVELS:
+    if is_shift(scaling) or int(levels.counts.max(initial=0)) > MANY_LEVELS:
         return False
-    compare = multiply = 0.0
-    for count, factor, low, high in zip(
-        levels.counts.tolist(),
-        np.abs(scaling.factor).tolist(),
-        levels.lows.tolist(),
-        levels.highs.tolist(),
-        strict=True,
-    ):
-        width = width_of(low, high)[0]
-        compare += count * 0.7 * max(width - 7.5, 1)
-        digits = (factor ^ (3 * factor)).bit_count()  # of the signed-digit form without neighbours
-        multiply += (digits - 1) * 0.67 * (width + factor.bit_length() / 2)
-    return compare < multiply
+    return compare_cost(levels) < multiply_cost(levels, scaling.factor)
+
+
+def is_shift(scaling: Scaling) -> bool:
+    """Return whether a scaling multiplies by nothing but 1 or -1."""
+    return bool(np.all(np.abs(scaling.factor) == 1))
 
 
 class QuantiserLowering:
@@ -79,6 +77,9 @@ class QuantiserLowering:
         count = int(levels.counts.max(initial=0))
         if count > FEW_LEVELS:
             scaling = fit_scaling(levels)
+            corrected = self._corrected(levels, scaling)
+            if corrected is not None:
+                return self._correction(source, corrected)
             if scaling is not None and not comparing_is_cheaper(levels, scaling):
                 prove(scaling, levels)
                 return self._scaling(source, scaling)
@@ -106,6 +107,39 @@ class QuantiserLowering:
             raise self._error(f"has {error}") from None
         except FloatingPointError as error:
             raise self._error(f"follows {error}") from None
+
+    def _corrected(self, levels: Levels, scaling: Scaling | None) -> Corrected | None:
+        """Return a corrected scaling that is cheaper than an exact one, and than comparing."""
+        if scaling is not None and is_shift(scaling):
+            return None
+        corrected = fit_corrected(levels)
+        if corrected is None or (corrected.is_exact and scaling is not None):
+            return None
+        others = [compare_cost(levels)] if levels.counts.max() <= MANY_LEVELS else []
+        others += [] if scaling is None else [multiply_cost(levels, scaling.factor)]
+        return corrected if corrected.cost < min(others, default=np.inf) else None
+
+    def _correction(self, source: SSAValue, corrected: Corrected) -> SSAValue:
+        """Add and take away steps before the shift, so that one clamp is enough."""
+        form, count = corrected.scaling, len(channel_of(source))
+        zero, one = np.zeros(count, np.int64), np.ones(count, np.int64)
+        steps = [
+            self._stage(
+                qflow.ThresholdOp(
+                    self.builder.fresh(f"{self.edge}:{what}"), source, rows, zero, one, (count,)
+                )
+            )
+            for what, rows in (("add", corrected.add), ("drop", corrected.drop))
+        ]
+        unit = (one << form.shift) * np.sign(form.factor)
+        weights = np.stack([form.factor, unit, -unit])
+        name = self.builder.fresh(f"{self.edge}:scaled")
+        scaled = qflow.CombineOp(name, [source, *steps], weights, form.offset, (count,))
+        stage = qflow.RescaleOp(
+            self.edge, self._stage(scaled), zero, form.shift, qflow.Rounding.FLOOR, form.low,
+            form.high, self.shape,
+        )  # fmt: skip
+        return self._stage(stage)
 
     def _error(self, problem: str, hint: str | None = None) -> FastmlError:
         message = f"quantiser '{self.op.edge_name}' {problem}"

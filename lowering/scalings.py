@@ -99,12 +99,12 @@ def fit_scaling(levels: Levels) -> Scaling | None:
     """
     if object in (levels.thresholds.dtype, levels.base.dtype):
         return None
-    rising = _mirrored(levels)
+    rising = mirrored(levels)
     for half_even in (False, True):
         fit = _fit_shift(rising, half_even)
         if fit.all:
             return _scaling(levels, fit, half_even)
-    slopes = _slopes(rising)
+    slopes = slopes_of(rising)
     floor = _fit_multiply(rising, slopes, False)
     if floor.all:
         return _scaling(levels, floor, False)
@@ -136,7 +136,7 @@ def _mixed(floor: _Fit, even: _Fit) -> _Fit:
     )
 
 
-def _mirrored(levels: Levels) -> _Rising:
+def mirrored(levels: Levels) -> _Rising:
     """Express falling functions as rising ones of ``-x``."""
     step = np.arange(1, int(levels.thresholds.shape[1]) + 1)
     used = step <= levels.counts[:, None]
@@ -189,10 +189,10 @@ def _try(
     fit.found[open_] = True
     fit.factor[open_] = factor[open_]
     fit.shift[open_] = shift
-    fit.offset[open_] = _simplest(low, high)
+    fit.offset[open_] = simplest(low, high)
 
 
-def _simplest(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+def simplest(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the integer with the most trailing zeros in each interval ``low..high``."""
     best = low.copy()
     for bits in range(62):
@@ -230,7 +230,7 @@ def _fit_multiply(rising: _Rising, slopes: tuple[_Slope, ...], half_even: bool) 
     return fit
 
 
-def _slopes(rising: _Rising) -> tuple[_Slope, _Slope, _Slope]:
+def slopes_of(rising: _Rising) -> tuple[_Slope, _Slope, _Slope]:
     """Return the least, the safest and the greatest slope of a line with the thresholds.
 
     A line ``y = slope * x + c`` has them if it is at or above every ``(at, level)`` and below

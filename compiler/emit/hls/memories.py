@@ -94,6 +94,8 @@ class Memories:
         return array, f"{array.name}{places}"
 
     def _load(self, result: SSAValue, memory: SSAValue, at: tuple[Array, str]) -> None:
+        if not result.uses.get_length():
+            return
         array, text = at
         expr = Expr(text, array.width, array.signed)
         after = result.owner.next_op if isinstance(result.owner, Operation) else None

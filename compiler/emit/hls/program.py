@@ -218,10 +218,11 @@ class ProgramPrinter:
         printer = bodies[self.top.sym_name.data][2]
         fifos = printer.fifos if isinstance(printer, NetworkPrinter) else {}
         if self.streams is not None:
-            files[f"{self.name}_streams.h"] = stream_header(self.flavour)
-        streams = self.streams is not None
+            streams = f"{self.name}_streams.h"
+            files[streams] = _guarded(streams, stream_header(self.flavour))
         taps = tuple(self.taps)
-        return CppProgram(self.flavour, self.name, files, self.ports, taps, streams, fifos)
+        streaming = self.streams is not None
+        return CppProgram(self.flavour, self.name, files, self.ports, taps, streaming, fifos)
 
     def _source(
         self, functions: Sequence[func.FuncOp], definitions: Sequence[Sequence[str]]

@@ -256,8 +256,8 @@ def _at(expr: AffineExpr, map_: AffineMap, phase: int) -> int:
     return expr.eval([phase] * map_.num_dims, [phase] * map_.num_symbols)
 
 
-def stream_header(flavour: Flavour) -> str:
-    """Return the header of what programs with streams have in common."""
+def stream_header(flavour: Flavour) -> list[str]:
+    """Return the lines of the header of what programs with streams have in common."""
     streams = flavour.streams
     assert streams is not None
     pragmas = flavour.pragmas
@@ -266,11 +266,8 @@ def stream_header(flavour: Flavour) -> str:
     stream = streams.of("T", "N")
     pack = [streams.pack.format(name="next")] if streams.pack else []
     inline = [streams.inline] if streams.inline else []
-    lines = [
+    return [
         "// Beats of streams, to and from arrays.",
-        "#ifndef FASTML_STREAMS_H",
-        "#define FASTML_STREAMS_H",
-        "",
         f"#include <{streams.header}>",
         "",
         "namespace fastml {",
@@ -309,8 +306,4 @@ def stream_header(flavour: Flavour) -> str:
         "}",
         "",
         "}  // namespace fastml",
-        "",
-        "#endif",
-        "",
     ]
-    return "\n".join(lines)

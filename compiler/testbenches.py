@@ -20,6 +20,9 @@ FEWEST = 4
 STIMULUS_BITS = 1 << 26
 """Bits of the stimulus from which on it has fewer frames: ports of protocol ``pulse`` are
 driven cycle by cycle, idle ones too."""
+STREAM_CYCLES = 1 << 13
+"""Cycles from which on a stream has fewer frames: the first few already meet in the design."""
+FEWEST_STREAMED = 2
 
 
 def frame_count(cycles: int, width: int) -> int:
@@ -31,7 +34,9 @@ def testbench_of(design: "Design") -> dict[str, str]:
     """Return the files of a testbench with gaps, stalls where there may be, and a restart."""
     pinout = design.rtl.pinout
     width = sum(pinout.input_widths.values())
-    frames = FRAMES if pinout.protocol == RV else frame_count(pinout.ii, width)
+    frames = frame_count(pinout.ii, width)
+    if pinout.protocol == RV:
+        frames = max(FEWEST_STREAMED, min(FRAMES, STREAM_CYCLES // pinout.ii))
     beats = hurting_vectors(design.graph, frames, seed=0)
     *_, stimulus = stimuli_of(design.graph, beats, seed=0).values()
     predicted = design.level("qflow").simulate(stimulus, [])

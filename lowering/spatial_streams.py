@@ -296,13 +296,11 @@ class StreamLowering(NetworkLowering):
         source = self.channels[token]
         if kind == "sum":
             source = self.integer(token, op)
-        rank = len(layout.shape)
-        axes = {axis.data % rank for axis in op.axes}
-        reduced = [axis for axis in layout.positions if axis in axes]
-        trailing = layout.positions[len(layout.positions) - len(reduced) :]
-        if tuple(reduced) != trailing or layout.pixels > 1:
-            self._refuse(op, "is reduced over some of its positions only")
-        within = [a for a in axes - set(reduced) if layout.token[a] > 1]
+        axes = {axis.data % len(layout.shape) for axis in op.axes}
+        if layout.pixels > 1:
+            self._refuse(op, "is reduced over beats of several pixels")
+        source = self._reduced_last(op, source, layout, axes)
+        within = [a for a in axes - set(layout.positions) if layout.token[a] > 1]
         name = self.builder.fresh(f"{op.edge_name}:positions")
         count = layout.beats // result.beats
         source = self.builder.process(qflow.ReduceOp(name, source, kind, count), op)
@@ -311,6 +309,19 @@ class StreamLowering(NetworkLowering):
             wires = qflow.RearrangeOp(op.edge_name, [source], index, result.token)
             return self.builder.stage(wires, op)
         return self._reduce_within(op, source, layout, result, within)
+
+    def _reduced_last(
+        self, op: fastml_spatial.ReduceOp, source: SSAValue, layout: Layout, axes: set[int]
+    ) -> SSAValue:
+        """Order tokens so that those which become one follow each other."""
+        numbers = range(len(layout.positions))
+        kept = [n for n in numbers if layout.positions[n] not in axes]
+        order = [*kept, *(n for n in numbers if n not in kept)]
+        index = np.arange(layout.beats).reshape(layout.grid).transpose(order).reshape(-1)
+        if np.array_equal(index, np.arange(layout.beats)):
+            return source
+        name = self.builder.fresh(f"{op.edge_name}:order")
+        return self.builder.process(qflow.ReorderOp(name, source, index), op)
 
     def _reduce_within(
         self,

@@ -85,6 +85,13 @@ def test_global_pools_and_dense_layers(kind: Reduction, last: bool) -> None:
     check_edges(net.finish(net.matmul(flat, 3)))
 
 
+@pytest.mark.parametrize("axes", [[-1], [-2], [-3, -1], [-3, -2], [-3, -2, -1]])
+def test_reductions_over_some_axes(axes: list[int]) -> None:
+    net = Images(x=(fixed(4), [1, 3, 4, 5]))
+    a = net.relu(net.conv(net.inputs[0], 6, (2, 2)), fixed(4))
+    check_edges(net.finish(net.quantise(net.reduce(a, Reduction.SUM, axes), fixed(6))))
+
+
 @LAYOUTS
 def test_a_flattened_image(last: bool) -> None:
     net = Images(x=(fixed(4), image(4, 4, 2, last)))

@@ -107,8 +107,8 @@ def test_pads_of_bipolar_numbers_are_zero(write: Write, onnxruntime_run: Run):
     assert np.any(got % 2 == 0)  # an odd number of pads
 
 
-def quant(x: str, y: str, **attributes: int) -> onnx.NodeProto:
-    flags = {"signed": 1, "narrow": 0, **attributes}
+def quant(x: str, y: str, **attributes: Any) -> onnx.NodeProto:
+    flags: dict[str, Any] = {"signed": 1, "narrow": 0, **attributes}
     domain = "qonnx.custom_op.general"
     return helper.make_node("Quant", [x, "s", "z", "bits"], [y], domain=domain, **flags)
 

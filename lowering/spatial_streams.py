@@ -24,6 +24,7 @@ from fastml.lowering.fastml_to_qflow import NetworkLowering, entry_range
 from fastml.lowering.image_layout import has_windows, layouts_of
 from fastml.lowering.stage_builder import grid_of
 from fastml.lowering.token_maps import Origins, Source
+from fastml.lowering.token_windows import TokenWindow, by_pixel, common_pixels, token_window
 from fastml.lowering.token_wiring import TokenWiring
 
 
@@ -235,53 +236,79 @@ class StreamLowering(NetworkLowering):
 
     # --- windows -----------------------------------------------------------------------------
 
-    def _window(self, op: fastml_spatial.WindowOp, source: SSAValue, fill: Integers) -> SSAValue:
-        """Return the tokens that each window sees, (ky, kx, element); ``fill`` for pads."""
-        layout = self.layouts[op.data]
+    def _windows_of(
+        self, op: fastml_spatial.WindowOp, source: SSAValue
+    ) -> tuple[SSAValue, Layout, TokenWindow]:
+        """Return tokens that windows can step over, their layout, and the windows."""
+        layout, result = self.layouts[op.data], self.layouts[op.result]
         if layout.positions != op.spatial_axes or len(op.spatial_axes) > 2:
             self._refuse(op, "slides over axes that are not passed as positions")
-        if self.layouts[op.result].pixels > 1 or layout.pixels > 1:
-            self._refuse(op, "has several pixels a beat")
-        tables = [window.table for window in op.windows]
-        if len(tables) == 1:
-            tables.insert(0, np.zeros((1, 1), np.int64))
-        rows, cols = tables
-        height, width = (1, *layout.grid)[-2:]
-        if rows.shape == (height, 1) and cols.shape == (width, 1):
-            if np.all(rows[:, 0] == np.arange(height)) and np.all(cols[:, 0] == np.arange(width)):
-                return source
+        pixels = common_pixels(layout, result, op.windows[-1].stride)
+        if pixels != layout.pixels:
+            edge = self.builder.fresh(f"{op.edge_name}:operand")
+            source, layout = self.wiring.regroup(edge, source, layout, pixels, op)
+        return source, layout, token_window(op.windows, layout, result)
+
+    def _window(
+        self,
+        op: fastml_spatial.WindowOp,
+        source: SSAValue,
+        window: TokenWindow,
+        fill: Integers,
+    ) -> SSAValue:
+        """Return the tokens that each window sees, (ky, kx, element); ``fill`` for pads."""
+        if window.is_identity:
+            return source
         edge = self.builder.fresh(f"{op.edge_name}:window")
-        return self.builder.process(
-            qflow.WindowOp(edge, source, (height, width), rows, cols, fill), op
-        )
+        made = qflow.WindowOp(edge, source, window.size, window.rows, window.cols, fill)
+        return self.builder.process(made, op)
 
     def _conv(self, op: fastml_spatial.ConvOp) -> SSAValue:
         token = self.tokens[op.data]
         grid, source = grid_of(token), self.channels[token]
-        weight, shift = grid.weight, self._flat(grid.shift, op.data)
+        weight, shift = (
+            grid.weight,
+            self._flat(grid.shift, op.data)[by_pixel(self.layouts[op.data])],
+        )
         if weight != 1 and np.any(shift):  # no raw value stands for the number 0
             source, weight = self.integer(token, op), 1
             shift = np.zeros_like(shift)
-        window = self._window(op, source, integer_array(-shift))
+        source, layout, window = self._windows_of(op, source)
+        fill = np.empty(layout.elements, object)
+        fill[by_pixel(layout)] = -shift[0].astype(object)
+        tokens = self._window(op, source, window, integer_array(fill))
         matrix = _conv_matrix(op)
-        places = np.tile(shift.astype(object), len(matrix) // len(shift))
+        places = np.tile(shift[0].astype(object), len(matrix) // shift.shape[1])
         bias = integer_array(places @ matrix)
-        shape = self.layouts[op.result].token
-        stage = qflow.DenseOp(op.edge_name, window, integer_array(matrix * weight), bias, shape)
-        return self.builder.stage(stage, op)
+        result = self.layouts[op.result]
+        operand = self.builder.select(
+            tokens, window.index.reshape(-1), f"{op.edge_name}:operand", op
+        )
+        order = np.argsort(by_pixel(result).reshape(-1))
+        wired = not np.array_equal(order, np.arange(len(order)))
+        edge = self.builder.fresh(f"{op.edge_name}:pixels") if wired else op.edge_name
+        shape = (len(order),) if wired else result.token
+        made = qflow.DenseOp(edge, operand, integer_array(matrix * weight), bias, shape)
+        channel = self.builder.stage(made, op)
+        if not wired:
+            return channel
+        return self.builder.stage(
+            qflow.RearrangeOp(op.edge_name, [channel], order, result.token), op
+        )
 
     def _flat(self, parameter: Array, edge: SSAValue) -> Array:
         """Spread a parameter of a token's type over its elements."""
         return np.broadcast_to(parameter, self.layouts[edge].token).reshape(-1)
 
     def _max_pool(self, op: fastml_spatial.MaxPoolOp) -> SSAValue:
-        source = self.channels[self.tokens[op.data]]
-        channel = channel_of(source)
-        window = self._window(op, source, channel.lows)
-        taps = len(channel_of(window)) // len(channel)
-        index = np.arange(taps)[None, :] * len(channel) + np.arange(len(channel))[:, None]
-        shape = self.layouts[op.result].token
-        return self.builder.stage(qflow.MaximumOp(op.edge_name, [window], index, shape), op)
+        source, _, window = self._windows_of(op, self.channels[self.tokens[op.data]])
+        tokens = self._window(op, source, window, channel_of(source).lows)
+        result = self.layouts[op.result]
+        pixels, _, _, channels = window.index.shape
+        seen = np.moveaxis(window.index, -1, 1).reshape(pixels * channels, -1)
+        order = np.argsort(by_pixel(result).reshape(-1))
+        stage = qflow.MaximumOp(op.edge_name, [tokens], seen[order], result.token)
+        return self.builder.stage(stage, op)
 
     # --- reductions --------------------------------------------------------------------------
 
@@ -297,10 +324,8 @@ class StreamLowering(NetworkLowering):
         if kind == "sum":
             source = self.integer(token, op)
         axes = {axis.data % len(layout.shape) for axis in op.axes}
-        if layout.pixels > 1:
-            self._refuse(op, "is reduced over beats of several pixels")
         source = self._reduced_last(op, source, layout, axes)
-        within = [a for a in axes - set(layout.positions) if layout.token[a] > 1]
+        within = [a for a in sorted(axes) if layout.token[a] > 1]
         name = self.builder.fresh(f"{op.edge_name}:positions")
         count = layout.beats // result.beats
         source = self.builder.process(qflow.ReduceOp(name, source, kind, count), op)
@@ -367,9 +392,35 @@ class StreamLowering(NetworkLowering):
             return
         channels = [self.channels[self.tokens[x]] for x in varying]
         channel = self.wiring.lower(op.edge_name, origins, channels, layouts, layout, op)
+        if channel is None and any(x.pixels > 1 for x in (layout, *layouts)):
+            channel = self._pixel_by_pixel(op, sources, numbers, channels, layouts)
         if channel is None:
             self._refuse(op, "is an order of elements that streams of pixels cannot have")
         self._adopt(op.result, channel)
+
+    def _pixel_by_pixel(
+        self,
+        op: fastml.RearrangeOp,
+        sources: list[Source],
+        numbers: dict[int, int],
+        channels: list[SSAValue],
+        layouts: list[Layout],
+    ) -> SSAValue | None:
+        """Wire an index map with one pixel a beat, and put several into one again."""
+        layout = self.layouts[op.result]
+        single = Layout(layout.shape, layout.positions)
+        apart = list[SSAValue]()
+        for channel, own in zip(channels, layouts, strict=True):
+            edge = self.builder.fresh(f"{op.edge_name}:pixels")
+            apart.append(self.wiring.regroup(edge, channel, own, 1, op)[0])
+        ones = [Layout(own.shape, own.positions) for own in layouts]
+        given = [Source(Layout(s.layout.shape, s.layout.positions), s.constant) for s in sources]
+        origins = Origins.of(op.index_map, given, single).renumbered(numbers)
+        edge = self.builder.fresh(f"{op.edge_name}:moved")
+        made = self.wiring.lower(edge, origins, apart, ones, single, op)
+        if made is None:
+            return None
+        return self.wiring.regroup(op.edge_name, made, single, layout.pixels, op)[0]
 
     def _wire_real(
         self,

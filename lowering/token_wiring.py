@@ -16,6 +16,7 @@ from fastml.lowering.token_maps import (
     Group,
     Origins,
     Parts,
+    Source,
     columns_of,
     never_falls,
     parts_of,
@@ -72,6 +73,18 @@ class TokenWiring:
         if max([result.size, *(layout.size for layout in layouts)]) <= MOST_GATHERED:
             return self._through_frames(task)
         return None
+
+    def regroup(
+        self, edge: str, channel: SSAValue, layout: Layout, pixels: int, at: Operation
+    ) -> tuple[SSAValue, Layout]:
+        """Return the same stream with another number of pixels a beat, and its layout."""
+        result = Layout(layout.shape, layout.positions, pixels if layout.positions else 1)
+        if result == layout:
+            return channel, layout
+        origins = Origins.of(np.arange(layout.size), [Source(layout)], result)
+        made = self.lower(edge, origins, [channel], [layout], result, at)
+        assert made is not None, "tokens can always be sent in parts, or joined"
+        return made, result
 
     @staticmethod
     def wires_alone(

@@ -182,3 +182,52 @@ def test_parameters_that_vary_over_positions_are_refused() -> None:
     with pytest.raises(FastmlError, match="'biased' has constants that differ between") as error:
         check_edges(network)
     assert error.value.code == "FML-STREAM"
+
+
+# --- several pixels a beat ---------------------------------------------------------------
+
+
+@LAYOUTS
+@pytest.mark.parametrize("pixels", [2, 4, 8])
+@pytest.mark.parametrize(
+    ("kernel", "options"),
+    [
+        ((1, 1), {}),
+        ((3, 3), {"pads": [1, 1, 1, 1]}),
+        ((3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        ((2, 3), {"dilations": [2, 3], "pads": [0, 3, 2, 3]}),
+        ((3, 5), {"group": 2, "pads": [1, 2, 1, 2]}),
+        ((2, 2), {}),
+        ((3, 3), {"strides": [1, 3], "pads": [1, 2, 1, 2]}),
+    ],
+)
+def test_convolutions_of_several_pixels(
+    kernel: tuple[int, int], options: dict[str, object], pixels: int, last: bool
+) -> None:
+    net = Images(x=(fixed(4), image(5, 8, 4, last)))
+    c = net.conv(net.inputs[0], 6, kernel, last=last, **options)  # pyright: ignore[reportArgumentType]
+    graph = check_edges(net.finish(net.relu(c, fixed(5, 0, 0), last=last)), pixels)
+    assert qflow.channel_of(graph.inputs["x"]).beats.data == 40 // pixels
+
+
+@LAYOUTS
+@pytest.mark.parametrize("kind", list(Reduction))
+def test_networks_of_several_pixels(kind: Reduction, last: bool) -> None:
+    net = Images(x=(fixed(4), image(6, 8, 3, last)))
+    a = net.relu(net.conv(net.inputs[0], 4, (3, 3), pads=[1] * 4, last=last), fixed(4), last=last)
+    b = net.relu(net.conv(a, 4, (3, 3), pads=[1] * 4, last=last), fixed(4), last=last)
+    p = net.max_pool(net.sum(a, b), (3, 3), strides=[2, 2], pads=[1] * 4, last=last)
+    q = net.max_pool(p, (3, 2), strides=[1, 1], last=last)
+    r = net.quantise(net.reduce(q, kind, [-3, -2] if last else [-2, -1]), fixed(8))
+    for pixels in (2, 4):
+        check_edges(net.network.clone() if pixels > 2 else net.finish(r), pixels)
+
+
+@pytest.mark.parametrize("pixels", [2, 4])
+def test_index_maps_of_several_pixels(pixels: int) -> None:
+    net = Images(x=(fixed(4), [1, 2, 4, 8]))
+    c = net.quantise(net.conv(net.inputs[0], 3, (1, 1)), fixed(5))
+    big = net.rearrange([c], places(c).repeat(2, 2).repeat(2, 3))
+    crop = net.rearrange([big], places(big)[:, :, 1:7, 3:15])
+    last = net.transpose(net.conv(crop, 2, (2, 2)), (0, 2, 3, 1))
+    check_edges(net.finish(last), pixels)

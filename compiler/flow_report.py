@@ -11,6 +11,10 @@ from fastml.dialects.token_flow import Process, Times, simulate
 
 FRAMES = 32
 """Frames, back-to-back, after which levels of FIFOs are taken to repeat."""
+LONG_FRAMES = 4
+"""The same for frames of many firings: they fill FIFOs sooner."""
+FIRINGS = 1 << 22
+"""Firings in all frames that are worth the time."""
 
 
 def describe_flow(graph: GraphOp) -> dict[str, Any]:
@@ -22,7 +26,9 @@ def describe_flow(graph: GraphOp) -> dict[str, Any]:
     if not graph.is_streaming or graph.ii is None:
         return {}
     network = network_of(graph)
-    waits = {s.name: np.zeros(s.beats * FRAMES, np.int64) for s in network.sources}
+    _, firings = network.capacities({source.name: source.beats for source in network.sources})
+    frames = FRAMES if sum(firings.values()) * FRAMES <= FIRINGS else LONG_FRAMES
+    waits = {s.name: np.zeros(s.beats * frames, np.int64) for s in network.sources}
     times = simulate(network, waits, at=graph)
     stages = {
         process.name: [op.edge.data for op in process.ops]
@@ -30,8 +36,9 @@ def describe_flow(graph: GraphOp) -> dict[str, Any]:
     }
     return {
         "processes": [
-            _process(process, times, stages[process.name]) for process in network.processes
+            _process(process, times, frames, stages[process.name]) for process in network.processes
         ],
+        **({"spare_slots": True} if graph.spare_slots is not None else {}),
         "fifos": [
             {
                 "name": fifo.name,
@@ -44,11 +51,11 @@ def describe_flow(graph: GraphOp) -> dict[str, Any]:
     }
 
 
-def _process(process: Process, times: Times, stages: list[str]) -> dict[str, Any]:
+def _process(process: Process, times: Times, frames: int, stages: list[str]) -> dict[str, Any]:
     fired = times.fired[process.name]
-    firings = len(fired) // FRAMES
+    firings = len(fired) // frames
     latency = max((write.latency for write in process.writes), default=0)
-    middle = FRAMES // 2
+    middle = frames // 2
     return {
         "name": process.name,
         "stages": stages,

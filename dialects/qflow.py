@@ -18,6 +18,7 @@ from xdsl.dialects.builtin import (
     IntAttr,
     StringAttr,
     SymbolNameConstraint,
+    UnitAttr,
 )
 from xdsl.ir import Block, Dialect, Region, SSAValue
 from xdsl.irdl import (
@@ -191,7 +192,8 @@ class GraphOp(IRDLOperation):
 
     ``ii`` and ``latency`` (cycles: of the last output beat) are set by the schedule. ``gap``,
     where a contract chose the architectures, is the relative distance of their estimated
-    cost from the optimum that the search does not exclude.
+    cost from the optimum that the search does not exclude. ``spare_slots`` is set where the
+    search for the least depths of FIFOs was cut short, so that some may have slots to spare.
     """
 
     name = "qflow.graph"
@@ -202,6 +204,7 @@ class GraphOp(IRDLOperation):
     ii = opt_prop_def(IntAttr)
     latency = opt_prop_def(IntAttr)
     gap = opt_prop_def(FloatAttr[Float64Type])
+    spare_slots = opt_prop_def(UnitAttr)
     body = region_def("single_block")
 
     irdl_options = (ParsePropInAttrDict(),)

@@ -241,6 +241,15 @@ class Run:
         )
         self.net, self.state = prepared(net, state, arrays=self.settler is not settle)
 
+    def restart(self, depths: Mapping[str, int | None]) -> None:
+        """Begin again with other depths of the FIFOs named."""
+        self.network = self.network.with_depths(depths)
+        state = self.state
+        state.depth[:] = [-1 if fifo.depth is None else fifo.depth for fifo in self.network.fifos]
+        state.dirty[:] = [1] * len(state.dirty)
+        for counts in (state.count, state.come, state.gone):
+            counts[:] = [0] * len(counts)
+
     def settle(self) -> None:
         """Fire until nothing can."""
         self.settler(self.net, self.state)

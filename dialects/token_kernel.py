@@ -159,14 +159,15 @@ def compiled() -> Callable[[Layout, State], None] | None:
     except ImportError:
         return None
     for part in (earliest, move, fire):
-        extending.register_jitable(part)
-    return numba.njit(cache=True)(settle)
+        extending.register_jitable(inline="always")(part)
+    # nothing is allocated, so that no array needs to be counted: that is most of the time
+    return numba.njit(cache=True, _nrt=False)(settle)
 
 
 def prepared(net: Layout, run: State, *, arrays: bool) -> tuple[Layout, State]:
     """Return both in new arrays, for compiled code, or in lists."""
     if arrays:
-        whole = (np.array(part, np.int64) for part in net)
-        return Layout(*whole), State(*(np.array(part, np.int64) for part in run))
+        whole = (np.ascontiguousarray(part, np.int64) for part in (*net, *run))
+        return Layout(*(next(whole) for _ in net)), State(*whole)
     lists = (np.asarray(part).tolist() for part in (*net, *run))
     return Layout(*(next(lists) for _ in net)), State(*lists)

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 
 from fastml.dialects.token_flow import (
     Cycles,
-    DeadlockError,
     Network,
     Times,
     simulate,
 )
+from fastml.lowering.paced_runs import MANY, PacedRuns
+
+EFFORT = 250_000_000
+"""Firings to run before the search for the least depths is cut short."""
 
 Depths: TypeAlias = dict[str, int | None]
 """Depth of each FIFO; ``None`` for as many slots as it takes."""
@@ -245,6 +248,8 @@ class Sizing:
     ii: int
     latency: int
     depths: dict[str, int]
+    minimal: bool = True
+    """Whether one slot less of any FIFO would cost something, as far as runs tell."""
 
 
 @dataclass(frozen=True)
@@ -259,16 +264,25 @@ class Slower:
 
 
 class Sizer:
-    """Finds depths that cost neither throughput nor latency, and are locally minimal."""
+    """Finds depths that cost neither throughput nor latency, and are locally minimal.
 
-    def __init__(self, network: Network, given: Mapping[str, int]):
+    Where a frame has many firings, runs tell whether depths are enough (see
+    :class:`~fastml.lowering.paced_runs.PacedRuns`), and after so much effort the search ends:
+    then depths are enough, but some FIFO might do with less.
+    """
+
+    def __init__(self, network: Network, given: Mapping[str, int], *, exact: bool | None = None):
         free: Depths = {fifo.name: None for fifo in network.fifos}
         self.network = network.with_depths(free)
-        self.state = SteadyState(self.network)
+        self.runs = PacedRuns(self.network)
+        small = self.runs.firings < MANY if exact is None else exact
+        self.state = SteadyState(self.network) if small else None
         self.given = dict(given)
         self.start: Depths = free | dict(given)
-        self.ii = self.state.bound
-        self.latency = _latency(self.first_frame(free))
+        self.ii = self.runs.bound
+        latency = self.runs.latency(free)
+        assert latency is not None, "FIFOs without bounds stop nothing"
+        self.latency = latency
 
     def first_frame(self, depths: Mapping[str, int | None]) -> Times:
         """Run one frame; raise :class:`DeadlockError` where it does not come to its end.
@@ -280,11 +294,16 @@ class Sizer:
 
     def keeps(self, depths: Mapping[str, int | None]) -> bool:
         """Return whether II and latency are what they should be."""
-        try:
-            latency = _latency(self.first_frame(depths))
-        except DeadlockError:
+        if self.state is None:
+            return self.runs.keeps(depths, self.ii, self.latency)
+        if self.runs.latency(depths) != self.latency:
             return False
-        return latency == self.latency and self.state.solve(self.ii, depths) is not None
+        return self.state.solve(self.ii, depths) is not None
+
+    def _repeats(self, ii: int) -> bool:
+        if self.state is None:
+            return self.runs.repeats(self.start, ii) is not None
+        return self.state.solve(ii, self.start) is not None
 
     def slower(self) -> Slower | None:
         """Return the given depth that costs throughput or latency, if one does.
@@ -305,15 +324,15 @@ class Sizer:
     def best_ii(self) -> int:
         """Return the least whole II of the given depths; raise :class:`DeadlockError`."""
         self.first_frame(self.start)
-        low, high = self.state.bound, self.state.bound
-        while self.state.solve(high, self.start) is None:
+        low, high = self.runs.bound, self.runs.bound
+        while not self._repeats(high):
             low, high = high + 1, 2 * high
         while low < high:
             middle = (low + high) // 2
-            if self.state.solve(middle, self.start) is None:
-                low = middle + 1
-            else:
+            if self._repeats(middle):
                 high = middle
+            else:
+                low = middle + 1
         return high
 
     def accept_given(self) -> None:
@@ -326,13 +345,22 @@ class Sizer:
         enough = self._enough(self.start)
         depths: Depths = {n: enough[n] if d is None else d for n, d in self.start.items()}
         assert self.keeps(depths), "a schedule exists with these depths"
+        minimal = True
         for name in order:
-            if name not in self.given:
+            if name in self.given:
+                continue
+            minimal = minimal and (self.state is not None or self.runs.effort < EFFORT)
+            if minimal:
                 depths[name] = self._least(depths, name, enough[name])
-        return Sizing(self.ii, self.latency, {n: d for n, d in depths.items() if d is not None})
+        found = {name: depth for name, depth in depths.items() if depth is not None}
+        return Sizing(self.ii, self.latency, found, minimal)
 
     def _enough(self, depths: Mapping[str, int | None]) -> dict[str, int]:
         """Return depths that cost nothing beyond what ``depths`` does, where those are free."""
+        if self.state is None:
+            needs = self.runs.repeats(depths, self.ii)
+            assert needs is not None
+            return needs
         schedule = self.state.solve(self.ii, depths)
         assert schedule is not None
         steady = self.state.depths_of(self.ii, schedule)
@@ -341,7 +369,10 @@ class Sizer:
 
     def _least(self, depths: Mapping[str, int | None], name: str, enough: int) -> int:
         """Return the least depth of one FIFO, the others as they are; more never costs."""
-        low, high = 1, enough
+        low, high, step = 1, enough, 1
+        while low < high and self.keeps({**depths, name: max(high - step, low)}):
+            high, step = max(high - step, low), 2 * step
+        low = max(low, high - step + 1)
         while low < high:
             middle = (low + high) // 2
             if self.keeps({**depths, name: middle}):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import IntAttr, ModuleOp
+from xdsl.dialects.builtin import IntAttr, ModuleOp, UnitAttr
 from xdsl.passes import ModulePass
 
 from fastml.compiler.support.diagnostics import FastmlError
@@ -18,8 +18,10 @@ from fastml.lowering.fifo_sizing import Sizer
 class QflowSizeFifos(ModulePass):
     """Give every FIFO the least depth that costs neither throughput nor latency.
 
-    One slot less anywhere would. Sets the depths, and the graph's II and latency: those of
-    FIFOs without bounds, unless given depths are allowed to be slower.
+    One slot less anywhere would, unless a frame has so many beats that the search is cut short:
+    then the graph is marked; depths are enough, but some may have slots to spare. Sets the
+    depths, and the graph's II and latency: those of FIFOs without bounds, unless given depths
+    are allowed to be slower.
     """
 
     name = "qflow-size-fifos"
@@ -66,6 +68,7 @@ class QflowSizeFifos(ModulePass):
         for name, depth in found.depths.items():
             fifos[name].depth = IntAttr(depth)
         graph.ii, graph.latency = IntAttr(found.ii), IntAttr(found.latency)
+        graph.spare_slots = None if found.minimal else UnitAttr()
 
     def _given(self, graph: qflow.GraphOp, names: list[str]) -> dict[str, int]:
         given = dict[str, int]()

@@ -1,8 +1,10 @@
 """Depths of FIFOs: enough for full speed, and not one slot more."""
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from token_networks import unet
 
 from fastml.dialects.token_flow import (
     DeadlockError,
@@ -21,6 +27,7 @@ from fastml.dialects.token_flow import (
     Source,
     simulate,
 )
+from fastml.lowering import fifo_sizing
 from fastml.lowering.fifo_sizing import Sizer, Sizing, SteadyState
 
 Array = NDArray[Any]
@@ -311,3 +318,46 @@ def first_looks(times: Array, read: Read, rounds: int) -> Array:
             found.setdefault(token, time)
         gone += consumed
     return np.array([found[token] for token in range(gone)])
+
+
+# --- frames of many firings ---------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks())
+def test_runs_decide_as_inequalities_do(net: Network):
+    """II and latency are the same; depths are enough, and as a rule the same too."""
+    order = [fifo.name for fifo in net.fifos]
+    found, exact = (Sizer(net, {}, exact=exact).run(order) for exact in (False, True))
+    assert (found.ii, found.latency) == (exact.ii, exact.latency)
+    assert measured(net, found.depths) == (found.latency, found.ii)
+    assert sum(found.depths.values()) <= 1.2 * sum(exact.depths.values()) + 2
+
+
+def test_a_skip_around_two_levels():
+    """A U of 8x8, 4x4 and 2x2: all depths least, those of skips by the schedule."""
+    net = unet(8, 2, 1)
+    found = Sizer(net, {}, exact=False).run([fifo.name for fifo in net.fifos])
+    assert found == Sizer(net, {}, exact=True).run([fifo.name for fifo in net.fifos])
+    assert found.minimal
+    check_minimal(net, found)
+    # a step more than the image has pixels, for the pad at the right of its last row
+    assert found.ii == 8 * 8 + 1
+    # two rows and a pixel, and a pixel that comes as one leaves
+    assert found.depths["f0"] == 2 * 8 + 2
+    # the long skip waits for most of a frame to go down and up again, the short one for less
+    skips = {read.fifo for p in net.processes if len(p.reads) == 2 for read in p.reads[1:]}
+    assert {name: found.depths[name] for name in skips} == {"f3": 104, "f8": 16}
+
+
+def test_the_search_ends(monkeypatch: pytest.MonkeyPatch):
+    """Without effort, depths are those of the schedule: enough, and said not to be the least."""
+    net = unet(16, 1, 1)
+    order = [fifo.name for fifo in net.fifos]
+    best = Sizer(net, {}, exact=False).run(order)
+    monkeypatch.setattr(fifo_sizing, "EFFORT", 0)
+    found = Sizer(net, {}, exact=False).run(order)
+    assert not found.minimal
+    assert (found.ii, found.latency) == (best.ii, best.latency)
+    assert measured(net, found.depths, 12) == (best.latency, best.ii)
+    assert sum(found.depths.values()) >= sum(best.depths.values())

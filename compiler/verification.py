@@ -15,7 +15,7 @@ from fastml.compiler.host_comparison import (
     random_inputs,
 )
 from fastml.compiler.support.diagnostics import FastmlError, in_file
-from fastml.dialects.qflow import GraphOp, StageOp, channel_of
+from fastml.dialects.qflow import GraphOp, RearrangeOp, StageOp, channel_of
 from fastml.runtime.host import Host
 from fastml.runtime.levels import RV, Level, NetworkLevel
 from fastml.runtime.qflow import graph_of
@@ -93,6 +93,10 @@ def verify_design(
         network.interface = host.interface
         known = network.network.edges
         excused["fastml"] = {name for name in edges if name not in known}
+    wires = {stage.edge.data for stage in graph.stages if isinstance(stage, RearrangeOp)}
+    for name, level in opened.items():
+        if level.edges is not None:  # it may read through wires
+            excused[name] = wires.difference(level.edges)
     counts = Counts()
     toggles = _toggles(graph)
     hosts = hosts_of(opened, host)

@@ -18,6 +18,7 @@ PASSES = {
         "qflow-to-affine": "qflow_to_affine:QflowToAffine",
         "check-schedule": "check_schedule:CheckSchedule",
         "hls-line-buffers": "hls_line_buffers:HlsLineBuffers",
+        "hls-wiring": "hls_wiring:HlsWiring",
         "hls-tiling": "hls_tiling:HlsTiling",
         "affine-to-hw": "affine_to_hw:AffineToHw",
         "hw-axi-stream": "axi_top:HwAxiStream",

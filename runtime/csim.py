@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -440,6 +440,11 @@ class CsimLevel(Level):
     def beat_shapes(self) -> Mapping[str, tuple[int, int]]:
         """Beats a frame and elements a beat of the input edges."""
         return {port.edge: (port.beats, len(port.elements)) for port in self.design.inputs}
+
+    @property
+    def edges(self) -> Collection[str]:
+        """The ports, and the arrays between functions."""
+        return {port.edge for port in self.design.ports} | self.design.taps.keys()
 
     def build(self) -> CompiledDesign:
         """Compile, once."""

@@ -5,7 +5,7 @@ interpreter calls its ports stays behind this file.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pkgutil import resolve_name
@@ -66,6 +66,11 @@ class Level(ABC):
     def notes(self) -> list[str]:
         """What a user may like to know of the execution, a line each."""
         return []
+
+    @property
+    def edges(self) -> Collection[str] | None:
+        """The edges that can be tapped, where the level says it itself."""
+        return None
 
     @abstractmethod
     def simulate(self, stimulus: Stimulus, taps: Sequence[str]) -> Trace:

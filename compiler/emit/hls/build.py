@@ -13,6 +13,7 @@ from fastml.dialects.fastml import element_type
 from fastml.dialects.grid import FixedType
 from fastml.lowering.hls_line_buffers import HlsLineBuffers
 from fastml.lowering.hls_tiling import HlsTiling
+from fastml.lowering.hls_wiring import HlsWiring
 from fastml.runtime.affine import program_of
 from fastml.runtime.csim import CppDesign, CppTap
 from fastml.runtime.host import Host
@@ -34,6 +35,7 @@ def build_program(
     """Bound functions and arrays as the tool wants them, and print; ``module`` stays."""
     tiled = module.clone()
     HlsLineBuffers().apply(Context(), tiled)
+    HlsWiring(flavour.partition_limit or 0).apply(Context(), tiled)
     limits = HlsTiling(OPERATIONS, flavour.partition_limit or 0, flavour.unroll_limit or 0)
     limits.apply(Context(), tiled)
     return print_program(tiled, flavour, interface, fractions)

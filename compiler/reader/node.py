@@ -51,6 +51,7 @@ class Node:
         self.fresh = fresh
         self.read_tensor = read_tensor
         self.edge = proto.output[0]
+        self.edges = list(proto.output)
         self.opset = source.opset
         self._inputs = list(inputs)
         self._untaken = {i for i, value in enumerate(inputs) if value is not None}

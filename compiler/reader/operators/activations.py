@@ -1,5 +1,7 @@
 """Activations: fp32 functions of single elements, made of elementwise operators."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fastml.compiler.reader.node import Node
@@ -19,7 +21,9 @@ from fastml.dialects.fastml import (
 )
 
 
-def composed(node: Node, value: Value, steps: list[tuple[type[ElementwiseOp], Constant]]) -> Value:
+def composed(
+    node: Node, value: Value, steps: Sequence[tuple[type[ElementwiseOp], Constant]]
+) -> Value:
     """Apply fp32 operators by constants one after the other; the last has the node's name."""
     for left, (kind, constant) in zip(reversed(range(len(steps))), steps, strict=True):
         part = kind.name.removeprefix("fastml.")

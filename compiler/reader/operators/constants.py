@@ -27,50 +27,6 @@ def shape(node: Node) -> Value:
     return Constant(np.asarray(full[part], np.int64)).marked(of_batch[part])
 
 
-@operator("Gather", since=(1, 11, 13), attributes=("axis",))
-def gather(node: Node) -> Value:
-    """Pick elements of a constant."""
-    data, indices = node.take_constant(0, shapes=True), node.take_constant(1)
-    axis = node.integer("axis")
-    assert axis is not None, "the schema has a default"
-    rank = len(data.shape)
-    if not -rank <= axis < rank:
-        raise node.error("FML-IMP-ATTR", f"attribute 'axis={axis}' is not within {rank} axes")
-    size, picks = data.shape[axis], indices.array
-    if picks.dtype.kind not in "iu" or np.any((picks < -size) | (picks >= size)):
-        raise node.error("FML-IMP-SHAPE", f"indices are not integers within {size} elements")
-    rest = data.array.size // max(size, 1)
-    node.check_size([picks.size, rest])
-    return data.moved(lambda array: np.take(array, picks, axis))
-
-
-@operator("Slice", since=(1, 10, 11, 13), attributes=("starts", "ends", "axes"))
-def slice_constant(node: Node) -> Value:
-    """A range of a constant."""
-    data = node.take_constant(0, shapes=True)
-    steps: list[int] | None = None
-    if node.schema.since == 1:
-        starts, ends, axes = (node.integers(name) for name in ("starts", "ends", "axes"))
-    else:
-        starts, ends, axes, steps = (node.take_integers(i) for i in range(1, 5))
-    assert starts is not None, "the schema requires them"
-    assert ends is not None, "the schema requires them"
-    axes = list(range(len(starts))) if axes is None else axes
-    steps = [1] * len(starts) if steps is None else steps
-    if len({len(starts), len(ends), len(axes), len(steps)}) > 1 or 0 in steps:
-        raise node.error("FML-IMP-SHAPE", "starts, ends, axes and steps do not agree")
-    index = [slice(None)] * len(data.shape)
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if not -len(index) <= axis < len(index):
-            raise node.error("FML-IMP-SHAPE", f"axis {axis} is not within {len(index)} axes")
-        size = data.shape[axis]
-        if step < 0 and end < -size:  # before the first element, which NumPy spells None
-            index[axis] = slice(start, None, step)
-        else:
-            index[axis] = slice(start, end, step)
-    return data.moved(lambda array: np.ascontiguousarray(array[tuple(index)]))
-
-
 @operator("Cast", since=(6, 9, 13, 19, 21, 23, 24, 25, 28), attributes=("to",))
 def cast(node: Node) -> Value:
     """Conversion of a constant between float32 and integers; float32 to float32."""

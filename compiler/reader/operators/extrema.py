@@ -36,10 +36,7 @@ def _extremum(node: Node, by_constant: type[MaxOp | MinOp], kind: Reduction) -> 
         return same_value(node, values[0])
     varying = [value for value in values if isinstance(value, Varying)]
     constants = [value for value in values if isinstance(value, Constant)]
-    bound = constants[0] if constants else None
-    for constant in constants[1:]:
-        operands, _ = node.broadcast([bound, constant])  # pyright: ignore
-        bound = fold(node, by_constant, [v for v in operands if isinstance(v, Constant)])
+    bound = _folded(node, by_constant, constants)
     if not varying:
         assert bound is not None
         return bound
@@ -51,3 +48,14 @@ def _extremum(node: Node, by_constant: type[MaxOp | MinOp], kind: Reduction) -> 
         build = partial(inference_spatial.extremum, edge, operands, kind)
         result = Varying(node.exact(build), batch)
     return result if bound is None else elementwise(node, node.edge, by_constant, [result, bound])
+
+
+def _folded(node: Node, kind: type[MaxOp | MinOp], constants: list[Constant]) -> Constant | None:
+    """Return the extremum of constants; None of none."""
+    if not constants:
+        return None
+    result, *rest = constants
+    for constant in rest:
+        operands, _ = node.broadcast([result, constant])
+        result = fold(node, kind, [v for v in operands if isinstance(v, Constant)])
+    return result

@@ -1,16 +1,21 @@
 """Operators that only move elements: wiring in hardware."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from xdsl.ir import SSAValue
 
 from fastml.compiler.reader.node import Node
+from fastml.compiler.reader.onnx_file import Plain
 from fastml.compiler.reader.registry import operator
 from fastml.compiler.reader.values import Batch, Constant, Value, Varying
 from fastml.dialects import inference
 from fastml.dialects.fastml import ConstantOp, MulOp
+
+Picks: TypeAlias = NDArray[np.int64]
+"""Source position of each element along an axis."""
 
 LAYOUT = (1, 13, 21, 23, 24, 25)
 """Versions that differ only in the element types they take."""
@@ -49,6 +54,52 @@ def transpose_value(node: Node, edge: str, value: Value, order: Sequence[int]) -
     return Varying(_rearrange(node, edge, [value], index.ravel(), index.shape), batch)
 
 
+def move_value(
+    node: Node, edge: str, value: Value, move: Callable[[Plain], Plain], batch: Batch | None = None
+) -> Value:
+    """Apply a function that only moves elements, or repeats or drops some.
+
+    It is applied to arrays of the value's own shape; ``batch`` is where its samples then are.
+    """
+    if isinstance(value, Constant) and value.raw is None:
+        return value.moved(lambda plain: np.ascontiguousarray(move(plain)))
+    index = move(np.arange(int(np.prod(value.shape, dtype=np.int64))).reshape(value.shape))
+    if isinstance(value, Varying):
+        return Varying(_rearrange(node, edge, [value], index.ravel(), index.shape), batch)
+    assert value.raw is not None
+    assert value.element is not None
+    raw = np.ascontiguousarray(move(value.raw))
+    return Constant.quantised(raw, value.element.reindex(value.shape, index))
+
+
+def pick_along(node: Node, edge: str, value: Value, picks: Mapping[int, Picks]) -> Value:
+    """Select, along each of some axes (counted from the first), elements of the model's own.
+
+    Samples may only be selected all, in their order.
+    """
+    picks = own_picks(node, value, picks)
+    batch = value.batch if isinstance(value, Varying) else None
+    sizes = [len(picks[a]) if a in picks else s for a, s in enumerate(value.shape)]
+    node.check_size(sizes)
+
+    def move(array: Plain) -> Plain:
+        for axis, pick in picks.items():
+            array = np.take(array, pick, axis)
+        return array
+
+    return move_value(node, edge, value, move, batch)
+
+
+def own_picks(node: Node, value: Value, picks: Mapping[int, Picks]) -> dict[int, Picks]:
+    """Return the picks that do something, at batch 1; refuse to pick among samples."""
+    full = node.full_shape(value)
+    kept = {a: p for a, p in picks.items() if not np.array_equal(p, np.arange(full[a]))}
+    batch = value.batch if isinstance(value, Varying) else None
+    if batch is not None and len(full) + batch.axis in kept:
+        raise node.mixed("samples are selected, repeated or moved")
+    return kept
+
+
 def _rearrange(
     node: Node,
     edge: str,
@@ -57,7 +108,8 @@ def _rearrange(
     shape: Sequence[int],
 ) -> SSAValue:
     operands = [value.value for value in values]
-    if index is not None and np.array_equal(index, np.arange(index.size)) and len(values) == 1:
+    size = sum(int(np.prod(value.shape, dtype=np.int64)) for value in values)
+    if index is not None and np.array_equal(index, np.arange(size)):
         index = None
     return node.exact(lambda: inference.rearrange(edge, operands, index, shape, node.fresh))
 

@@ -221,6 +221,8 @@ class LineBufferBuilder:
     def modulo_sum(self, a: Wire, b: Wire, modulus: int) -> Wire:
         """Return the sum of two numbers below ``modulus``, below it."""
         netlist, width = self.netlist, a.width
+        if a.value == 0:
+            return b
         if modulus & (modulus - 1) == 0:
             return netlist.add(a, b)
         if b.value == 1:

@@ -6,6 +6,7 @@
 // RUN: %fastml-opt %S/dense-loops.mlir | %mlir-opt --mlir-print-op-generic | %fastml-opt | %filecheck %s --check-prefix=LOOPS
 // RUN: %fastml-opt %S/scratch-memory.mlir | %mlir-opt | %fastml-opt | %filecheck %s --check-prefix=SCRATCH
 // RUN: %fastml-opt %S/dataflow.mlir | %mlir-opt | %fastml-opt -p check-schedule | %filecheck %s --check-prefix=FLOW
+// RUN: %fastml-opt %S/windows.mlir | %mlir-opt --mlir-print-op-generic | %fastml-opt -p check-schedule | %filecheck %s --check-prefix=WINDOW
 
 // CHECK: func.func private @stage(
 // CHECK-SAME: memref<2xi9> {fastml.direction = "out", fastml.elements = "2 x s9"})
@@ -27,3 +28,6 @@
 // FLOW-SAME: attributes {fastml.dataflow, fastml.ii = 3 : i64, fastml.latency = 7 : i64, fastml.top}
 // FLOW: attributes {fastml.ii = 3 : i64, fastml.latency = 0 : i64, fastml.process}
 // FLOW: affine.if affine_set<
+
+// WINDOW: attributes {fastml.ii = 7 : i64, fastml.latency = 1 : i64, fastml.process, fastml.window = {
+// WINDOW: affine.store {{.*}} : memref<6x4xi5>

@@ -28,6 +28,10 @@ _SHIFT_MASK, _SECOND_MASK = 0xFF, 0xFFFFFF
 _CHUNK = 1024
 _PAIRS = 1 << 19
 """Words of pairs of values that are counted together at first."""
+_TERM_PAIRS = 1 << 19
+"""Pairs of terms that are listed one by one."""
+_FEW_WORDS = 1 << 14
+"""Words of masks that are counted in one go."""
 _ZERO = np.zeros(1, np.int64)
 """Patterns whose stale counts are brought up to date together."""
 
@@ -113,9 +117,28 @@ class Sharing:
         self._scores: list[int] = []
         self._fresh: list[tuple[int, int, int, int]] = []
         self._current = 0
-        self._first()
+        terms = np.array([len(terms) for terms in self.columns], np.int64)
+        if int((terms * terms).sum()) <= _TERM_PAIRS:
+            self._first_by_terms(digits)
+        else:
+            self._first()
 
     # --- queue -----------------------------------------------------------------
+
+    def _first_by_terms(self, digits: Digits) -> None:
+        """Do as :meth:`_first` by listing all pairs of terms, where there are few."""
+        found = list[Codes]()
+        for column in range(self.n_columns):
+            plane, value = np.nonzero(digits[:, :, column])
+            a, b = np.triu_indices(len(plane), 1)
+            swap = (value[a] > value[b]) | ((value[a] == value[b]) & (plane[a] > plane[b]))
+            a, b = np.where(swap, b, a), np.where(swap, a, b)
+            differ = digits[plane[a], value[a], column] != digits[plane[b], value[b], column]
+            codes = pack(value[a], value[b], plane[b] - plane[a], 0) | differ
+            found.append(codes)
+        codes, counts = np.unique(np.concatenate(found or [_ZERO[:0]]), return_counts=True)
+        codes, counts = codes[counts >= 2], counts[counts >= 2]
+        self._enqueue(codes, counts * self._weigh(codes))
 
     def _first(self) -> None:
         """Queue every pattern of the digits that occurs at least twice."""
@@ -203,6 +226,13 @@ class Sharing:
     def _counts(self, codes: Codes) -> Codes:
         """Bound the occurrences of each pattern from above (chains count twice)."""
         u, v, s, negate = unpack(codes)
+        if len(codes) * self.planes * self._words.shape[-1] <= _FEW_WORDS:
+            q = s[:, None] + np.arange(self.planes)
+            q = np.where((q >= 0) & (q < self.planes), q, self.planes)
+            here = self._words[u, : self.planes]
+            sign = np.stack([negate, 1 - negate], axis=1)
+            there = self._words[v[:, None, None], q[:, :, None], sign[:, None, :]]
+            return np.bitwise_count(here & there).sum(axis=(1, 2, 3), dtype=np.int64)
         total = np.zeros(len(codes), np.int64)
         for p in range(self.planes):
             q = np.where((p + s >= 0) & (p + s < self.planes), p + s, self.planes)

@@ -38,6 +38,7 @@ from fastml.dialects.fastml import (
     shape_of,
 )
 from fastml.dialects.grid import QuantisedType
+from fastml.lowering.dyadic_grids import dyadic_grid
 from fastml.lowering.sink_extrema import extremum_before, is_extremum, sink
 
 Real = NDArray[np.float32]
@@ -215,6 +216,16 @@ class _Inference:
             if made is None:
                 raise self._unquantised(value, reader, "its values lie on no narrow grid")
         else:
+            edge = inference.edge_of(value)
+            made = ExactCastOp(self._fresh(f"{edge}/grid"), value, self._grid(value, reader))
+        made.location = reader.location
+        self.network.body.block.insert_op_before(made, reader)
+        self.casts[value] = made.results[0]
+        return made.results[0]
+
+    def _grid(self, value: SSAValue, reader: ExactOp) -> QuantisedType:
+        """Return the type of a real edge: all its values looked at, or its bits counted."""
+        try:
             values = self._values(value, reader)
             found = inference.grid_of(values)
             if found is None:
@@ -225,13 +236,12 @@ class _Inference:
             if width > self.max_width:
                 why = f"its values need {width} bits, and {self.max_width} is the most allowed"
                 raise self._unquantised(value, reader, why)
-            to = inference.on_step(np.array(step, object), low, high)
-            edge = inference.edge_of(value)
-            made = ExactCastOp(self._fresh(f"{edge}/grid"), value, to)
-        made.location = reader.location
-        self.network.body.block.insert_op_before(made, reader)
-        self.casts[value] = made.results[0]
-        return made.results[0]
+        except FastmlError:
+            counted = dyadic_grid(value, raw_range) if _only_adds(reader) else None
+            if counted is None:
+                raise
+            return counted.type()
+        return inference.on_step(np.array(step, object), low, high)
 
     def _extremum_on_grid(self, value: SSAValue, reader: ExactOp) -> SSAValue:
         """Compare integers, where the real operands of an extremum are proved to be some."""
@@ -313,6 +323,14 @@ class _Inference:
                     code="FML-UNQUANTISED",
                     hint="quantise one of them first",
                 )
+
+
+def _only_adds(op: ExactOp) -> bool:
+    """Return whether wide operands cost no multiplication."""
+    if isinstance(op, ConvOp):
+        constant = constant_of(op.weights)
+        return constant is not None and not np.any(constant.real != 1)
+    return isinstance(op, SumOp | ReduceOp | ExtremumOp)
 
 
 def raw_range(value: SSAValue) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import auto
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,14 +74,18 @@ class AccessOp(BeatsOp, ABC):
         Shape ``(stop - start, places)``; ``FILL`` where there is none.
         """
 
-    def gather(self, frames: Integers, start: int, stop: int) -> Integers:
+    def gather(
+        self, frames: Integers, start: int, stop: int, kind: np.dtype[Any] | None = None
+    ) -> Integers:
         """Return result tokens ``start`` to ``stop`` of every frame, ``(frames, n, elements)``.
 
-        ``frames`` has shape ``(frames, beats, elements)``, in a type that holds ``fill`` too.
+        ``frames`` has shape ``(frames, beats, elements)``. The result is of the type ``kind``,
+        else of that of ``frames``, which must hold ``fill`` too.
         """
         tokens = self.tokens(start, stop)
-        found = frames[:, np.maximum(tokens, 0)]
-        found[:, tokens == FILL] = self.fill.integers.astype(frames.dtype)
+        kind = frames.dtype if kind is None else kind
+        found = frames[:, np.maximum(tokens, 0)].astype(kind, copy=False)
+        found[:, tokens == FILL] = self.fill.integers.astype(kind)
         return found.reshape(len(frames), stop - start, len(channel_of(self.result)))
 
     def convert(self, values: Integers) -> Integers:

@@ -3,7 +3,8 @@
 Sums, products and clamps by constants of numbers that are integers times a power of two are
 such numbers again, and fp32 holds each exactly as long as no integer exceeds 2**24. So the
 bias of a convolution and the activation after it give integers again, of a step and a range
-that are followed from operator to operator, element by element where constants differ.
+that are followed from operator to operator, element by element where constants differ. Where
+they are few enough to be tried each, that is done instead: it knows all operators.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 from xdsl.dialects.builtin import Float32Type
 from xdsl.ir import SSAValue
 
-from fastml.dialects import inference
 from fastml.dialects.fastml import (
     AddOp,
     DivOp,
@@ -32,7 +32,7 @@ from fastml.dialects.fastml import (
     element_type,
     shape_of,
 )
-from fastml.dialects.grid import FixedType, QuantisedType, ScaledType
+from fastml.dialects.grid import QuantisedType
 
 LARGEST = 1 << 24
 """The greatest integer up to which fp32 holds all of them."""
@@ -54,12 +54,6 @@ class Dyadic:
     exponent: Integers
     low: Integers
     high: Integers
-
-    def type(self) -> FixedType | ScaledType:
-        """Return the narrowest type of the numbers."""
-        steps = np.array([Fraction(2) ** int(e) for e in self.exponent.ravel()], object)
-        low, high = int(np.min(self.low)), int(np.max(self.high))
-        return inference.on_step(steps.reshape(self.exponent.shape), low, high)
 
     def ends(self, exponent: Integers) -> tuple[_Ends, _Ends]:
         """Return the ends in units of a finer step, as integers of any size."""

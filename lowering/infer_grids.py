@@ -38,7 +38,7 @@ from fastml.dialects.fastml import (
     shape_of,
 )
 from fastml.dialects.grid import QuantisedType
-from fastml.lowering.dyadic_grids import dyadic_grid
+from fastml.lowering.integer_chains import exact_chain
 from fastml.lowering.sink_extrema import extremum_before, is_extremum, sink
 
 Real = NDArray[np.float32]
@@ -209,38 +209,42 @@ class _Inference:
             return self.casts[value]
         if is_extremum(value.owner):
             return self._extremum_on_grid(value, reader)
+        made = self._proved(value, reader)
+        for operation in made:
+            operation.location = reader.location
+        self.network.body.block.insert_ops_before(made, reader)
+        self.casts[value] = made[-1].results[0]
+        return self.casts[value]
+
+    def _proved(self, value: SSAValue, reader: ExactOp) -> Sequence[Operation]:
+        """Return operations that give an edge's integers: all its values tried, or bits counted."""
         constant = constant_of(value)
-        made: Operation | None
         if constant is not None:
-            made = inference.integer_constant(constant)
-            if made is None:
+            integers = inference.integer_constant(constant)
+            if integers is None:
                 raise self._unquantised(value, reader, "its values lie on no narrow grid")
-        else:
-            edge = inference.edge_of(value)
-            made = ExactCastOp(self._fresh(f"{edge}/grid"), value, self._grid(value, reader))
-        made.location = reader.location
-        self.network.body.block.insert_op_before(made, reader)
-        self.casts[value] = made.results[0]
-        return made.results[0]
+            return [integers]
+        try:
+            to = self._grid(value, reader)
+        except FastmlError:
+            chain = exact_chain(value, raw_range, self._fresh) if _only_adds(reader) else None
+            if chain is None:
+                raise
+            return chain
+        return [ExactCastOp(self._fresh(f"{inference.edge_of(value)}/grid"), value, to)]
 
     def _grid(self, value: SSAValue, reader: ExactOp) -> QuantisedType:
-        """Return the type of a real edge: all its values looked at, or its bits counted."""
-        try:
-            values = self._values(value, reader)
-            found = inference.grid_of(values)
-            if found is None:
-                raise self._unquantised(value, reader, "its values lie on no narrow grid")
-            step, integers = found
-            low, high = int(integers.min(initial=0)), int(integers.max(initial=0))
-            width, _ = width_of(low, high)
-            if width > self.max_width:
-                why = f"its values need {width} bits, and {self.max_width} is the most allowed"
-                raise self._unquantised(value, reader, why)
-        except FastmlError:
-            counted = dyadic_grid(value, raw_range) if _only_adds(reader) else None
-            if counted is None:
-                raise
-            return counted.type()
+        """Return the type of a real edge, all whose values are looked at."""
+        values = self._values(value, reader)
+        found = inference.grid_of(values)
+        if found is None:
+            raise self._unquantised(value, reader, "its values lie on no narrow grid")
+        step, integers = found
+        low, high = int(integers.min(initial=0)), int(integers.max(initial=0))
+        width, _ = width_of(low, high)
+        if width > self.max_width:
+            why = f"its values need {width} bits, and {self.max_width} is the most allowed"
+            raise self._unquantised(value, reader, why)
         return inference.on_step(np.array(step, object), low, high)
 
     def _extremum_on_grid(self, value: SSAValue, reader: ExactOp) -> SSAValue:

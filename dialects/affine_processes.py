@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
+import numpy as np
 from xdsl.dialects import affine, memref
 from xdsl.dialects.builtin import IntegerAttr, MemRefType, ModuleOp, StringAttr, SymbolRefAttr
 from xdsl.dialects.func import CallOp, FuncOp, ReturnOp
@@ -139,14 +140,14 @@ class Dataflow:
         for operand, argument in zip(process.call.operands, process.arguments, strict=True):
             fifo = self.streams[operand].name
             if argument.output:
-                last = process.last(argument)
-                writes.append(token_flow.Write(fifo, last, argument.latency))
+                produces = np.array(process.last(argument))
+                writes.append(token_flow.Write(fifo, produces, argument.latency))
             elif process.access is not None:
                 steps = process.access.steps
                 reads.append(token_flow.Read(fifo, steps.needs, steps.consumes))
             else:
-                last = tuple(map(int, process.last(argument)))
-                reads.append(token_flow.Read(fifo, (1,) * process.phases, last))
+                consumes = np.array(process.last(argument), np.int64)
+                reads.append(token_flow.Read(fifo, np.ones_like(consumes), consumes))
         return token_flow.Process(
             process.name, process.interval, tuple(reads), tuple(writes), process.phases
         )

@@ -151,7 +151,7 @@ class _Walk:
             raise _refuse("is no constant", op)
         if not isinstance(made.initial_value, DenseIntOrFPElementsAttr):
             raise _refuse("has no dense value", op)
-        words = np.array([int(word) for word in made.initial_value.get_values()], object)
+        words = np.array(list(made.initial_value.get_values()), object)
         size = prod(_shape(op.memref))
         words = np.broadcast_to(words, (size,))
         assert isa(op.memref.type, MemRefType)
@@ -216,9 +216,9 @@ class _Walk:
         if not isinstance(value, Copied):
             own = value
             if isinstance(op, arith.ExtUIOp):
-                assert isinstance(operand.type, IntegerType)
-                own = np.asarray(value) & ((1 << operand.type.width.data) - 1)
-            return np.vectorize(lambda word: _wrapped(int(word), kind), otypes=[object])(own)
+                own = value & ((1 << _bits(operand.type)) - 1)
+            words = [_wrapped(int(word), kind) for word in own.reshape(-1).tolist()]
+            return np.array(words, object).reshape(own.shape)
         if (value.source < 0).any():
             raise _refuse("changes the width of a choice", op)
         return Copied(value.source, value.constant, (*value.casts, op))
@@ -269,13 +269,18 @@ def _shape(array: SSAValue) -> tuple[int, ...]:
     return array.type.get_shape()
 
 
+def _bits(kind: Attribute) -> int:
+    assert isa(kind, IntegerType)
+    return kind.width.data
+
+
 def _wrapped(word: int, kind: Attribute) -> int:
     """Return a number as two's complement of its type."""
     if isinstance(kind, IndexType):
         return word
-    assert isinstance(kind, IntegerType)
-    half = (1 << kind.width.data) >> 1
-    return ((word & (2 * half - 1)) ^ half) - half if kind.width.data > 1 else word & 1
+    width = _bits(kind)
+    half = (1 << width) >> 1
+    return ((word & (2 * half - 1)) ^ half) - half if width > 1 else word & 1
 
 
 def _depth(block: Block) -> int:

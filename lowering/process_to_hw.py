@@ -15,8 +15,10 @@ cycle), ``y_valid``, which pushes, and ``y``.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from xdsl.dialects import affine, arith, hw, memref
 from xdsl.dialects.builtin import IndexType
 from xdsl.ir import Operation, SSAValue
@@ -108,7 +110,7 @@ class Firing:
                 further = netlist.mux(ends, zero, netlist.add(phase, one))
                 netlist.connect(phase, further, self.fire)
 
-    def _repeated(self, numbers: Numbers) -> tuple[Wire, Numbers]:
+    def _repeated(self, numbers: NDArray[Any]) -> tuple[Wire, NDArray[Any]]:
         """Return a counter of phases, and the numbers of those that it counts."""
         period = self.period
         rows = numbers.reshape(-1, period)
@@ -122,7 +124,7 @@ class Firing:
             self.counters[period] = phase
         return self.counters[period], numbers[:period]
 
-    def flag(self, phases: Sequence[bool] | Numbers, cycle: int = 0) -> Wire:
+    def flag(self, phases: Sequence[bool] | NDArray[Any], cycle: int = 0) -> Wire:
         """Return whether the phase that fired ``cycle`` cycles ago is one of ``phases``."""
         netlist = self.netlist
         phase, mask = self._repeated(np.asarray(phases, np.bool_))
@@ -143,7 +145,7 @@ class Firing:
             found = netlist.lookup(mask.astype(int).tolist(), phase, 1)
         return netlist.delay(found, cycle)
 
-    def mask(self, phases: Numbers) -> Sequence[bool] | Numbers:
+    def mask(self, phases: Numbers) -> NDArray[np.bool_]:
         """Return whether each phase is among ``phases``."""
         found = np.zeros(self.process.phases, np.bool_)
         found[phases] = True
@@ -154,7 +156,7 @@ class Firing:
         phase, mine = self._repeated(numbers)
         return self.netlist.select([wires[number] for number in mine.tolist()], phase)
 
-    def lookup(self, words: Numbers, width: int) -> Wire:
+    def lookup(self, words: NDArray[Any], width: int) -> Wire:
         """Return the word of the phase that fires."""
         phase, mine = self._repeated(words)
         return self.netlist.lookup([int(word) for word in mine.tolist()], phase, width)
@@ -359,10 +361,8 @@ class _PhasePearl(TimedBody):
             own, sign = layout.container
             elements = indices.position(op)[-1]
             beat = self.elements(source)
-            wires = {
-                e: self.netlist.extend(beat[e], own, sign=layout.signed[e])
-                for e in np.unique(elements).tolist()
-            }
+            used: list[int] = np.unique(elements).tolist()
+            wires = {e: self.netlist.extend(beat[e], own, sign=layout.signed[e]) for e in used}
             wire = self.firing.choose(elements, wires)
             wire = self.netlist.extend(wire, width, sign=sign)
         else:

@@ -33,6 +33,7 @@ from xdsl.ir.affine import (
     AffineMap,
     AffineSet,
 )
+from xdsl.utils.hints import isa
 
 from fastml.dialects.array import ConstantArray, Integers
 from fastml.dialects.channel import ChannelType, channel_of
@@ -114,7 +115,7 @@ class TokenFunction:
     ) -> None:
         """Append a write to each target, at ``[beat, element]``."""
         for target in self.targets:
-            assert isinstance(target.type, MemRefType)
+            assert isa(target.type, MemRefType)
             kept = places[-target.type.get_num_dims() :]
             found = AffineMapAttr(AffineMap(len(dims), 0, tuple(kept)))
             self.add(block, affine.StoreOp(value, target, dims, found))

@@ -35,21 +35,19 @@ class CopyProgram:
 
 
 def _copy(stored: Stored, source: Memory, target: Memory) -> None:
-    values: list[Array | None] = source.values
+    values = source.values
     if (stored.source >= 0).any():
         for cast in stored.casts:
             function = function_of(cast)
-            values = [None if value is None else function(value) for value in values]
+            values = [None if found is None else function(found) for found in values]
     constants = dict[int, Array]()
-    for place, at, number in zip(
+    rows = zip(
         stored.places.tolist(), stored.source.tolist(), stored.constant.tolist(), strict=True
-    ):
-        if at >= 0:
-            value = values[at]
-        else:
-            value = constants.get(number)
-            if value is None:
-                value = constants[number] = hold(np.array([number], object), target.width)
+    )
+    for place, at, number in rows:
+        if at < 0 and number not in constants:
+            constants[number] = hold(np.array([number], object), target.width)
+        value = values[at] if at >= 0 else constants[number]
         if value is None:
             token = f"element [{source.place(at)}]"
             raise FastmlError(f"reads {token}, which was never written", stored.op)

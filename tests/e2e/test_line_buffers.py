@@ -4,6 +4,7 @@ Each condition on which the hardware of a line buffer rests is broken once, whic
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -67,22 +68,26 @@ def test_many(case: Case):
     check(case)
 
 
+Axis: TypeAlias = tuple[int, int, int, int, int]
+"""Outputs, kernel, stride, dilation and pad."""
+
+
 def window(
     size: tuple[int, int],
-    rows: Sequence[int],
-    cols: Sequence[int],
+    rows: Axis,
+    cols: Axis,
     *,
     elements: int = 2,
     fill: int = 3,
     forks: int = 1,
     deeper: int = 0,
 ) -> Case:
-    """Return a window by outputs, kernel, stride, dilation and pad of rows and columns."""
-    tables = line(*rows, size[0]), line(*cols, size[1])
+    """Return a window."""
+    tables = [line(*numbers, limit) for numbers, limit in zip((rows, cols), size, strict=True)]
     constant = np.full(elements, fill)
 
     def make(value: SSAValue) -> Operation:
-        return WindowOp(EDGE, value, size, *tables, constant)
+        return WindowOp(EDGE, value, size, tables[0], tables[1], constant)
 
     return Case(size, elements, -8, make, "window", deeper, forks)
 

@@ -41,10 +41,10 @@ def _copy(stored: Stored, source: Memory, target: Memory) -> None:
             function = function_of(cast)
             values = [None if found is None else function(found) for found in values]
     constants = dict[int, Array]()
-    rows = zip(
-        stored.places.tolist(), stored.source.tolist(), stored.constant.tolist(), strict=True
-    )
-    for place, at, number in rows:
+    places: list[int] = stored.places.tolist()
+    sources: list[int] = stored.source.tolist()
+    numbers: list[int] = stored.constant.tolist()
+    for place, at, number in zip(places, sources, numbers, strict=True):
         if at < 0 and number not in constants:
             constants[number] = hold(np.array([number], object), target.width)
         value = values[at] if at >= 0 else constants[number]

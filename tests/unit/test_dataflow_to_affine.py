@@ -104,7 +104,22 @@ def padded_beats() -> ModuleOp:
     return graph.module(whole, sent, twice)
 
 
-GRAPHS = {f.__name__: f for f in (folded_on_beats, fork_inside, padded_beats)}
+def image() -> ModuleOp:
+    """Tokens of an image: windows, some of them in another order, and sums; parts of beats."""
+    graph = Graph(3, 12)
+    (x,) = graph.block.args
+    rows, cols = np.array([[-1, 0], [0, 1], [1, 2]]), np.array([[0, 1], [2, 3]])
+    windows = graph.add(
+        qflow.WindowOp("windows", graph.fifo(x), (3, 4), rows, cols, np.array([-9, 2, 5]))
+    )
+    index = np.array([5, -1, 0, 3])
+    order = graph.add(qflow.ReorderOp("order", graph.fifo(windows), index))
+    sums = graph.add(qflow.ReduceOp("sums", graph.fifo(order), "sum", 2))
+    parts = graph.add(qflow.SerialiseOp("parts", graph.fifo(windows), 5))
+    return graph.module(windows, sums, parts)
+
+
+GRAPHS = {f.__name__: f for f in (folded_on_beats, fork_inside, padded_beats, image)}
 
 
 def stimulus_of(module: ModuleOp, frames: int, seed: int) -> Stimulus:

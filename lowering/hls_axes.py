@@ -16,6 +16,7 @@ from xdsl.ir.affine import (
     AffineConstantExpr,
     AffineConstraintExpr,
     AffineConstraintKind,
+    AffineDimExpr,
     AffineExpr,
 )
 
@@ -162,7 +163,7 @@ class Repeat:
 
     def always_goes_on(self) -> bool:
         """Whether all steps do, so that no position is met again."""
-        return self.moves.full == self.possible
+        return not self.moves.condition(AffineDimExpr(0), self.possible)
 
     def completes(self, step: AffineExpr) -> Condition:
         """Return when an output is given."""

@@ -10,7 +10,7 @@ from xdsl.dialects import affine
 from xdsl.dialects.builtin import MemRefType
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Block, Operation, SSAValue
-from xdsl.ir.affine import AffineConstantExpr, AffineDimExpr, AffineExpr
+from xdsl.ir.affine import AffineConstantExpr, AffineDimExpr, AffineExpr, AffineSymExpr
 from xdsl.utils.hints import isa
 
 from fastml.lowering.loop_writer import LoopWriter
@@ -73,14 +73,26 @@ def _run(
             case _:
                 return []
         for op, memory in ((load, source), (store, target)):
-            wanted: list[AffineExpr] = [AffineConstantExpr(element)]
-            if memory in arguments:
-                wanted.insert(0, AffineDimExpr(0))
-            places = list(op.map.data.results)
-            if places != wanted or (memory in arguments and list(op.indices) != [counter]):
+            *beat, place = op.map.data.results
+            if place != AffineConstantExpr(element):
+                return []
+            if memory in arguments and not _counts(op, beat, counter):
                 return []
     assert isa(target.type, MemRefType)
     return run if len(run) == 2 * size and target.type.get_shape()[-1] == size else []
+
+
+def _counts(
+    op: affine.LoadOp | affine.StoreOp, beat: Sequence[AffineExpr], counter: SSAValue
+) -> bool:
+    """Whether an access is to the beat whose number is the counter."""
+    match beat:
+        case [AffineDimExpr(position=place)]:
+            return op.indices[place] is counter
+        case [AffineSymExpr(position=place)]:
+            return op.indices[op.map.data.num_dims + place] is counter
+        case _:
+            return False
 
 
 def _replace(run: Sequence[Operation], block: Block) -> None:

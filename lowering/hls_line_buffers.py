@@ -100,6 +100,6 @@ def _shorten(flow: Dataflow, process: Process, access: LineAccess) -> None:
         operand.owner.attributes[directives.STREAM] = depth
         return
     described = list(directives.argument_attributes(flow.top))
-    position = list(flow.top.args).index(operand)
+    position = [given is operand for given in flow.top.args].index(True)
     described[position] = {**described[position], directives.STREAM: depth}
     flow.top.arg_attrs = ArrayAttr([DictionaryAttr(facts) for facts in described])

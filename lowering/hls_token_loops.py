@@ -22,6 +22,7 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Block, SSAValue
 from xdsl.ir.affine import AffineConstantExpr, AffineDimExpr, AffineExpr
+from xdsl.utils.hints import isa
 
 from fastml.compiler.support.names import Namer
 from fastml.dialects import directives
@@ -134,9 +135,8 @@ class TokenLoops:
             yes, no = here.branches(inside, otherwise=fills) if inside else (here, here)
             if age == 0:
                 self._take(yes, rows.position(_ROW) * columns.size + place, token)
-            source = (lines[age - 1], place) if age else (token,)
             inner, (n,) = yes.nest(self.elements)
-            value = inner.load(*source, n)
+            value = inner.load(lines[age - 1], place, n) if age else inner.load(token, n)
             if tap is not None:
                 entering = inner.resize(value, self.out_width, self.signed)
                 inner.store(entering, window, AffineConstantExpr(tap), last, n)
@@ -329,7 +329,7 @@ class _Position:
     def __init__(self, writer: LoopWriter, word: SSAValue, guarded: bool):
         self.inside: SSAValue | None = None
         if guarded:
-            assert isinstance(word.type, IntegerType)
+            assert isa(word.type, IntegerType)
             zero = writer.constant(0, word.type.width.data)
             self.inside = writer.add(arith.CmpiOp(word, zero, "sge")).results[0]
             word = writer.add(arith.SelectOp(self.inside, word, zero)).results[0]

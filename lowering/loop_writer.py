@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from xdsl.dialects import affine, arith, memref
 from xdsl.dialects.builtin import (
+    DYNAMIC_INDEX,
     AffineMapAttr,
     AffineSetAttr,
     DenseArrayBase,
@@ -141,7 +142,9 @@ class LoopWriter:
         return AffineMapAttr(AffineMap(len(self.indices), 0, places))
 
     def index(self, place: AffineExpr) -> SSAValue:
-        """Append the computation of a place."""
+        """Append the computation of a place, unless it is a counter."""
+        if isinstance(place, AffineDimExpr):
+            return self.indices[place.position]
         op = affine.ApplyOp(self.indices, self.map(place))
         self.add(op)
         return op.result
@@ -158,7 +161,7 @@ class LoopWriter:
             [self.index(place)],
             [],
             [],
-            DenseArrayBase.from_list(i64, [memref.DYNAMIC_INDEX, 0]),
+            DenseArrayBase.from_list(i64, [DYNAMIC_INDEX, 0]),
             DenseArrayBase.from_list(i64, [1, shape[1]]),
             DenseArrayBase.from_list(i64, [1, 1]),
             MemRefType(memory.type.element_type, [shape[1]], layout),

@@ -3,9 +3,14 @@
 from collections.abc import Sequence
 
 from xdsl.dialects import affine, arith, memref
-from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, IntegerType, MemRefType
-from xdsl.ir import Operation
-from xdsl.ir.affine import AffineConstantExpr
+from xdsl.dialects.builtin import (
+    DenseIntOrFPElementsAttr,
+    IntegerType,
+    MemRefType,
+    UnitAttr,
+)
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir.affine import AffineDimExpr, AffineSymExpr
 from xdsl.utils.hints import isa
 
 from fastml.compiler.emit.hls.flavours import Pragmas
@@ -21,14 +26,30 @@ def _storage(definition: memref.GlobalOp) -> str:
 
 
 def constant_indices(op: Operation) -> Sequence[bool]:
-    """Tell of each index of a load or store if it is constant."""
+    """Tell of each index of a load or store if it is constant, in each copy of a loop."""
     match op:
         case affine.LoadOp() | affine.StoreOp():
-            return [isinstance(e, AffineConstantExpr) for e in op.map.data.results]
+            map_, unrolled = op.map.data, [_is_unrolled(value) for value in op.indices]
+            return [
+                all(
+                    unrolled[inner.position + map_.num_dims * isinstance(inner, AffineSymExpr)]
+                    for inner in place.dfs()
+                    if isinstance(inner, AffineDimExpr | AffineSymExpr)
+                )
+                for place in map_.results
+            ]
         case memref.LoadOp() | memref.StoreOp():
             return [isinstance(value.owner, arith.ConstantOp) for value in op.indices]
         case _:
             return ()
+
+
+def _is_unrolled(value: SSAValue) -> bool:
+    """Whether an index counts the copies of a loop."""
+    loop = value.owner.parent_op() if isinstance(value.owner, Block) else None
+    return isinstance(loop, affine.ForOp) and isinstance(
+        loop.attributes.get(directives.UNROLL), UnitAttr
+    )
 
 
 def rom_pragmas(

@@ -297,15 +297,18 @@ class StageFunction:
         cycles: list[int] = stage.node_cycles.integers.tolist()
         largest = stage.kind.data is Extremum.MAX
         for now in trees.rounds():
-            meet = now.rows.tolist(), now.places.tolist(), now.nodes.tolist()
-            for row, place, node in zip(*meet, strict=True):
-                pair = left[row][2 * place : 2 * place + 2]
-                a, b = (x if isinstance(x, Scalar) else self.load(*x) for x in pair)
+            meetings: list[list[int]] = np.stack(now[:3], axis=1).tolist()
+            for row, place, node in meetings:
+                a, b = (self._contender(left[row][2 * place + side]) for side in (0, 1))
                 left[row][place] = self.builder.extremum(a, b, cycles[node], largest=largest)
             for row, place in zip(now.byes.tolist(), now.bye_places.tolist(), strict=True):
                 left[row][place] = left[row][2 * place]
         for element, row in enumerate(left):
-            self.store(element, row[0] if isinstance(row[0], Scalar) else self.load(*row[0]))
+            self.store(element, self._contender(row[0]))
+
+    def _contender(self, x: tuple[int, int] | Scalar) -> Scalar:
+        """Return an operand element, or what won before."""
+        return x if isinstance(x, Scalar) else self.load(*x)
 
     def _elementwise(self, stage: qflow.StageOp) -> None:
         for element, cycle in enumerate(self.answer.cycles.tolist()):

@@ -54,27 +54,35 @@ def exact(values: Array) -> Array:
 
 
 EACH = np.vectorize(fixed, otypes=[object])
-RELU = np.vectorize(lambda v: max(v, Fraction(0)), otypes=[object])
+
+
+def rectified(value: Fraction) -> Fraction:
+    """Return the value, or 0 below it."""
+    return max(value, Fraction(0))
+
+
+RELU = np.vectorize(rectified, otypes=[object])
 
 
 def convolve(x: Array, weights: Array, bias: Array, pads: list[int]) -> Array:
     """Convolve one sample with strides of 1, from the definition, a window at a time."""
-    rank = len(pads) // 2
-    widths = [(0, 0), (0, 0), *((pads[i], pads[rank + i]) for i in range(rank))]
-    padded = np.pad(x, widths, constant_values=Fraction(0))
-    kernel = weights.shape[2:]
+    rank, kernel = len(pads) // 2, weights.shape[2:]
+    sizes = [n + pads[i] + pads[rank + i] for i, n in enumerate(x.shape[2:])]
+    padded: Array = np.full((*x.shape[:2], *sizes), Fraction(0), object)
+    inside = [slice(pads[i], pads[i] + n) for i, n in enumerate(x.shape[2:])]
+    padded[(slice(None), slice(None), *inside)] = x
     counts = [n - k + 1 for n, k in zip(padded.shape[2:], kernel, strict=True)]
     result = np.zeros((1, len(weights), *counts), object)
     for at in product(*map(range, counts)):
         window = tuple(slice(a, a + k) for a, k in zip(at, kernel, strict=True))
-        seen = padded[(0, slice(None), *window)].reshape(-1)
+        seen: Array = padded[(0, slice(None), *window)].reshape(-1)
         result[(0, slice(None), *at)] = weights.reshape(len(weights), -1) @ seen + bias
     return result
 
 
 def by_definition(path: Path, x: Array, wanted: str) -> Array:
     """Return the edge ``wanted`` for one sample: each weight and each layer ``fixed<24,8>``."""
-    graph = onnx.load(path).graph
+    graph = onnx.ModelProto.FromString(path.read_bytes()).graph
     weights = {t.name: EACH(exact(numpy_helper.to_array(t))) for t in graph.initializer}
     (name,) = [i.name for i in graph.input if i.name not in weights]
     held: dict[str, Array] = {name: x, **weights}

@@ -1,5 +1,6 @@
 """Conversions between fixed-point types: every value, every mode, as stages and as a network."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from math import ceil, floor
@@ -26,7 +27,7 @@ from fastml.runtime.qflow import evaluate
 CONTEXT = Context()
 HALF = Fraction(1, 2)
 
-ROUND = {
+ROUND: dict[Quantisation, Callable[[Fraction], int]] = {
     Quantisation.TRN: floor,
     Quantisation.TRN_ZERO: lambda v: floor(v) if v >= 0 else ceil(v),
     Quantisation.RND: lambda v: floor(v + HALF),

@@ -202,8 +202,10 @@ def meaning(stage: qflow.StageOp, operands: list[list[int]]) -> list[int]:
             return [joined[k] for k in stage.index.array.tolist()]
         case qflow.MaximumOp():
             joined = [v for beat in operands for v in beat]
-            best = max if stage.kind.data is qflow.Extremum.MAX else min
-            return [best(joined[k] for k in row) for row in stage.index.array.tolist()]
+            chosen: list[list[int]] = stage.index.array.tolist()
+            if stage.kind.data is qflow.Extremum.MAX:
+                return [max(joined[k] for k in row) for row in chosen]
+            return [min(joined[k] for k in row) for row in chosen]
         case qflow.RescaleOp():
             names = ("offset", "shift", "low", "high")
             columns = [getattr(stage, name).array.tolist() for name in names]

@@ -250,7 +250,7 @@ def test_extrema_meet_on_a_common_step(kind: Reduction) -> None:
     types = FixedType(1, 4, 2), scaled(False, 3, 2), FixedType(1, 3, 0)
     net = Net((types[0], (2, 3)), (types[1], (1, 3)))
     fixed = net.constant(np.array([[1], [-3]]), types[2])
-    best = max if kind is Reduction.MAX else min
+    best: Callable[[list[Fraction]], Fraction] = max if kind is Reduction.MAX else min
     made = net.finish(inference_spatial.extremum("y", [*net.inputs, fixed], kind))
 
     def expected(x: Array, y: Array) -> Array:
@@ -261,7 +261,8 @@ def test_extrema_meet_on_a_common_step(kind: Reduction) -> None:
                 Fraction(int(y[0, column]) - 2, 4),
                 Fraction((1, -3)[row]),
             ]
-            result[row, column] = best(numbers) / grid(made.result).step.reshape(-1)[0]
+            step: Fraction = grid(made.result).step.item()
+            result[row, column] = best(numbers) / step
         return result
 
     net.check(expected, 3)

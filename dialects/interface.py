@@ -13,10 +13,11 @@ Where an edge is a stream of pixels, ``layouts`` says which of its axes are pass
 beat (:mod:`fastml.dialects.layout`); all others are one beat, row-major.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from typing import cast
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ArrayAttr as ListAttr
@@ -67,14 +68,15 @@ class Interface:
             if not isinstance(text, StringAttr):
                 raise VerifyException(f"'{ATTRIBUTE}' lacks the text of its {key}")
             networks.append(parse_network(text.data))
-        return cls(*networks, layouts_from(attribute.data.get("layouts"), networks[1]))
+        prologue, view = networks
+        return cls(prologue, view, layouts_from(attribute.data.get("layouts"), view))
 
 
 def layouts_from(attribute: Attribute | None, view: NetworkOp) -> dict[str, Layout]:
     """Read layouts from a list of names and texts in turn; ``VerifyException`` if malformed."""
     if attribute is None:
         return {}
-    texts = list(attribute) if isinstance(attribute, ListAttr) else []
+    texts = list(cast(Sequence[Attribute], attribute)) if isinstance(attribute, ListAttr) else []
     strings = [text.data for text in texts if isinstance(text, StringAttr)]
     if len(strings) != len(texts) or not strings or len(strings) % 2:
         raise VerifyException(f"the layouts of '{ATTRIBUTE}' are not names and texts in turn")

@@ -35,6 +35,7 @@ from xdsl.irdl import (
 from xdsl.traits import HasParent, IsolatedFromAbove, IsTerminator, Pure, SymbolOpInterface
 from xdsl.utils.exceptions import VerifyException
 
+from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects.adder_graph import AdderGraphAttr
 from fastml.dialects.array import ArrayAttr, Integers, integer_array
 from fastml.dialects.assembly import Integer
@@ -253,6 +254,17 @@ class GraphOp(IRDLOperation):
     def is_streaming(self) -> bool:
         """Whether the graph is a network of processes."""
         return is_streaming(self.body.block)
+
+    def require_fifos(self) -> None:
+        """Refuse frames of several beats that have no FIFOs yet."""
+        ports = [channel_of(value).beats.data for value in self.body.block.args]
+        changes = [op for op in self.body.block.ops if isinstance(op, BeatsOp)]
+        if not self.is_streaming and (changes or max(ports, default=1) > 1):
+            raise FastmlError(
+                "frames of several beats need FIFOs between processes",
+                changes[0] if changes else self,
+                hint="run qflow-stream first",
+            )
 
     def verify_(self) -> None:
         """Check terminator, names and their number."""

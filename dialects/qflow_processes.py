@@ -116,7 +116,7 @@ def sources_of(op: ProcessOp) -> Sequence[SSAValue]:
 def is_streaming(block: Block) -> bool:
     """Return whether a graph has FIFOs: a network of processes, not one static design.
 
-    Without them, one that changes beats has values but no time: ``qflow-stream`` adds them.
+    One that changes beats needs them to be executed: ``qflow-stream`` adds them.
     """
     inputs = any(channel_of(argument).is_stream for argument in block.args)
     return inputs or any(isinstance(op, FifoOp) for op in block.ops)

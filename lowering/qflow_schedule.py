@@ -69,6 +69,7 @@ class QflowSchedule(ModulePass):
         clock = self.clock_ns if self.clock_ns > 0 else 1.0
         for graph in op.walk():
             if isinstance(graph, qflow.GraphOp):
+                graph.require_fifos()
                 Scheduler(delay, delay.slack(clock)).schedule(graph)
 
 

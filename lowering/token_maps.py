@@ -106,9 +106,8 @@ def columns_of(origins: Origins) -> list[Group] | None:
     operand = origins.operand.max(axis=0)
     element = origins.element.max(axis=0)
     fill = _where_first(origins.value, constant)
-    weights = np.random.default_rng(0).integers(1, 1 << 62, len(constant), np.int64)
     with np.errstate(over="ignore"):
-        key = (origins.token * weights[:, None]).sum(axis=0)
+        key: Index = (origins.token * _random(len(constant))[:, None]).sum(axis=0)
     groups = list[Group]()
     for own, hashed in sorted(set(zip(operand.tolist(), key.tolist(), strict=True))):
         columns = np.flatnonzero((operand == own) & (key == hashed))
@@ -118,6 +117,11 @@ def columns_of(origins: Origins) -> list[Group] | None:
         groups.append(Group(own, tokens, columns, element[columns], fill[columns]))
     groups.sort(key=lambda group: int(group.columns[0]))
     return groups
+
+
+def _random(count: int) -> Index:
+    """Return weights with which sums of different tables differ, but for bad luck."""
+    return np.random.default_rng(0).integers(1, 1 << 62, count, np.int64)
 
 
 def _same_along_beats(array: Integers, where: NDArray[np.bool_]) -> bool:
@@ -149,9 +153,8 @@ def parts_of(origins: Origins) -> Parts | None:
     operand, token = int(origins.operand[0, 0]), origins.token[:, :1]
     if operand < 0 or np.any(origins.operand != operand) or np.any(origins.token != token):
         return None
-    weights = np.random.default_rng(0).integers(1, 1 << 62, origins.element.shape[1], np.int64)
     with np.errstate(over="ignore"):
-        key = (origins.element * weights).sum(axis=1)
+        key: Index = (origins.element * _random(origins.element.shape[1])).sum(axis=1)
     _, first, part = np.unique(key, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.argsort(order)[part.reshape(-1)]
@@ -173,13 +176,13 @@ def separable(tokens: Index, source: tuple[int, ...], result: tuple[int, ...]) -
     """Split an order of tokens into rows and columns of two grids; None where it mixes them."""
     height, width = plane(source)
     table = tokens.reshape(plane(result))
-    valid = table >= 0
+    valid: NDArray[np.bool_] = np.asarray(table >= 0)
     row, col = np.divmod(table, width)
     assert int(tokens.max(initial=0)) < height * width
-    by_row, by_col = valid.any(axis=1), valid.any(axis=0)
+    by_row, by_col = np.any(valid, axis=1), np.any(valid, axis=0)
     rows = np.where(by_row, np.where(valid, row, -1).max(axis=1), -1)
     cols = np.where(by_col, np.where(valid, col, -1).max(axis=0), -1)
-    made = np.where(by_row[:, None] & by_col, rows[:, None] * width + cols, -1)
+    made = np.where(np.logical_and.outer(by_row, by_col), rows[:, None] * width + cols, -1)
     return Separable(rows, cols) if np.array_equal(made, table) else None
 
 

@@ -63,9 +63,9 @@ def token_window(windows: tuple[AxisWindows, ...], source: Layout, result: Layou
     taps = np.arange(last.kernel) * last.dilation - last.begin
     offsets = np.arange(result.pixels)[:, None] * last.stride + taps
     token, pixel = np.divmod(offsets, pixels)
-    seen = np.unique(token)
-    if len(np.unique(np.diff(seen))) > 1:  # columns of a window lie on a line
-        seen = np.arange(seen[0], seen[-1] + 1)
+    seen: Table = np.unique(token)
+    if len(set(np.diff(seen).tolist())) > 1:  # columns of a window lie on a line
+        seen = np.arange(int(seen[0]), int(seen[-1]) + 1)
     width = source.grid[-1]
     cols = np.arange(result.grid[-1])[:, None] * step + seen
     cols = np.where((cols >= 0) & (cols < width), cols, -1)

@@ -276,7 +276,7 @@ class TokenWiring:
     def _by_parts(self, task: _Map, parts: Parts) -> SSAValue:
         """Send each token in parts of other wiring, and order those."""
         channel, layout = task.channels[parts.operand], task.layouts[parts.operand]
-        count, lanes = parts.wirings.shape
+        count, lanes = (int(size) for size in parts.wirings.shape)
         name = self.builder.fresh(f"{task.edge}:parts")
         wires = qflow.RearrangeOp(name, [channel], parts.wirings.reshape(-1), (count * lanes,))
         channel = self.builder.stage(wires, task.at)

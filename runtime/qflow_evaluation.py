@@ -58,6 +58,7 @@ class Evaluation:
     def run(self, beats: Mapping[str, Integers]) -> dict[SSAValue, Integers]:
         """Return the values wanted, for beats of the inputs."""
         graph = self.graph
+        graph.require_fifos()
         for name, value in graph.inputs.items():
             self.values[value] = beats[name]
             self.frames = len(beats[name]) // channel_of(value).beats.data

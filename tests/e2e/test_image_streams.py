@@ -1,6 +1,5 @@
 """Networks of images as streams of pixels, at every level, against outside referees."""
 
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,9 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from spatial_networks import Images, fixed, places
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
-
-from spatial_networks import Images, fixed, places
 
 import fastml
 from fastml import Design
@@ -135,7 +131,7 @@ def test_beats_of_an_image_are_its_pixels(tmp_path: Path) -> None:
 
 def reshaped(name: str, shared: Path, folder: Path, size: int) -> Path:
     """Write a published network for images of another size."""
-    model = onnx.load(str(shared / "models" / f"{name}.onnx"))
+    model = onnx.ModelProto.FromString((shared / "models" / f"{name}.onnx").read_bytes())
     before = model.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     constants = {tensor.name for tensor in model.graph.initializer}
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
@@ -144,7 +140,7 @@ def reshaped(name: str, shared: Path, folder: Path, size: int) -> Path:
             for axis in (1, 2):
                 dims[axis].dim_value = dims[axis].dim_value * size // before
     path = folder / f"{name}_{size}.onnx"
-    onnx.save(model, str(path))
+    path.write_bytes(model.SerializeToString())
     return path
 
 
@@ -154,7 +150,7 @@ def referee(path: Path, images: np.ndarray) -> np.ndarray:
     wrapper = import_module("qonnx.core.modelwrapper")
     shapes = import_module("qonnx.transformation.infer_shapes")
     execute = import_module("qonnx.core.onnx_exec").execute_onnx
-    read = onnx.load(str(path))
+    read = onnx.ModelProto.FromString(path.read_bytes())
     # the executor takes this version, 1 where it is missing, for that of ONNX's own pool
     read.opset_import.add(domain="qonnx.custom_op.channels_last", version=13)
     model = wrapper.ModelWrapper(read).transform(shapes.InferShapes())

@@ -14,6 +14,7 @@ from fastml.dialects.fastml import Reduction, element_type, shape_of
 from fastml.dialects.grid import FixedType, QuantisedType
 from fastml.dialects.interface import Interface
 from fastml.lowering.fastml_to_qflow import FastmlToQflow
+from fastml.lowering.qflow_stream import QflowStream
 from fastml.runtime.fastml import evaluate_raw
 from fastml.runtime.host import Host, slice_network
 from fastml.runtime.qflow import evaluate, graph_of
@@ -170,6 +171,8 @@ def lowered(network: fastml.NetworkOp, pixels: int = 1) -> ModuleOp:
     """Return the module of a network, lowered to streams of pixels and verified."""
     module = ModuleOp([network.clone()])
     FastmlToQflow(layout="pixels", pixels=pixels).apply(Context(), module)
+    module.verify()
+    QflowStream().apply(Context(), module)
     module.verify()
     return module
 

@@ -100,7 +100,7 @@ class HlsTiling(ModulePass):
         for op in function.walk():
             if isinstance(op, memref.AllocOp):
                 split = not walked(op.memref) or self._at_once(op.memref, walked)
-                elsewhere = directives.STREAM in op.attributes or directives.in_block(op)
+                elsewhere = {directives.STREAM, directives.STORAGE} & op.attributes.keys()
                 if split and not elsewhere:
                     op.attributes.setdefault(directives.PARTITION, UnitAttr())
                 self._check_partition(op.memref, op.attributes, op)
@@ -119,8 +119,8 @@ class HlsTiling(ModulePass):
         if partition is None:
             return
         size = value.type.get_shape()[-1] if value.type.get_num_dims() else 1
-        if not directives.is_dataflow(_function_of(op)):
-            size = value.type.element_count()
+        if directives.ELEMENTS not in attributes or not directives.is_dataflow(_function_of(op)):
+            size = value.type.element_count()  # of a beat, where there are several
         if not isinstance(partition, UnitAttr):
             size = directives.integer(attributes, directives.PARTITION) or 0
         if self.partition and size > self.partition:

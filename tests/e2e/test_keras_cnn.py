@@ -129,11 +129,19 @@ def files(model: Model, shared: Path) -> tuple[Path, Mapping[str, Array]]:
 def design(
     model: Model, files: tuple[Path, Mapping[str, Array]], tmp_path_factory: pytest.TempPathFactory
 ) -> Design:
-    path = tmp_path_factory.mktemp("config") / "config.json"
+    return configured(model, files[0], tmp_path_factory.mktemp("config"), "io_parallel")
+
+
+def configured(model: Model, path: Path, folder: Path, io: str) -> Design:
+    """Return the design that a configuration of hls4ml's form asks for."""
     precision = {"Precision": "ap_fixed<16,6>"}
-    config = {"Model": {"Precision": "ap_fixed<24,8>"}, "LayerName": {model.input: precision}}
-    path.write_text(json.dumps(config))
-    return from_model(files[0], resolve({}, str(path)))
+    config = {
+        "IOType": io,
+        "Model": {"Precision": "ap_fixed<24,8>"},
+        "LayerName": {model.input: precision},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    return from_model(path, resolve({}, str(folder / "config.json")))
 
 
 def test_logits_are_those_of_exact_fractions(
@@ -167,6 +175,18 @@ def test_all_levels_agree(
     assert found.frames == len(files[1]["input"])
     assert set(found.levels) == {"fastml", "qflow", "affine", "hw", "rtl", "csim"}
     assert design.ii == 1
+
+
+def test_streams_of_pixels_agree(
+    model: Model,
+    files: tuple[Path, Mapping[str, Array]],
+    tmp_path: Path,
+    require_tool: Callable[[str], str],
+) -> None:
+    require_tool("verilator")
+    design = configured(model, files[0], tmp_path, "io_stream")
+    found = design.verify(files[1]["input"][:12], levels=design.levels)
+    assert set(found.levels) == {"fastml", "qflow", "affine", "hw", "rtl"}
 
 
 def test_one_kernel_a_convolution(design: Design) -> None:

@@ -255,7 +255,7 @@ def test_extrema_meet_on_a_common_step(kind: Reduction) -> None:
 
     def expected(x: Array, y: Array) -> Array:
         result = np.zeros((2, 3), object)
-        for row, column in np.ndindex(2, 3):
+        for row, column in product(range(2), range(3)):
             numbers = [
                 Fraction(int(x[row, column]), 4),
                 Fraction(int(y[0, column]) - 2, 4),

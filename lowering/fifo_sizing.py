@@ -324,9 +324,14 @@ class Sizer:
     def best_ii(self) -> int:
         """Return the least whole II of the given depths; raise :class:`DeadlockError`."""
         self.first_frame(self.start)
-        low, high = self.runs.bound, self.runs.bound
+        low = high = self.runs.bound
+        if self.state is None:  # a run tells what to expect, so that few others are needed
+            high = max(high, self.runs.interval(self.start, high))
+        step = 1
         while not self._repeats(high):
-            low, high = high + 1, 2 * high
+            low, high, step = high + 1, high + step, 2 * step
+        if low < high and not self._repeats(high - 1):
+            return high
         while low < high:
             middle = (low + high) // 2
             if self._repeats(middle):

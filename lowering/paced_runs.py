@@ -53,6 +53,14 @@ class PacedRuns:
             return False
         return self.repeats(depths, ii) is not None
 
+    def interval(self, depths: Mapping[str, int | None], ii: int) -> int:
+        """Return what the last interval of some frames is that are offered every ``ii`` cycles."""
+        frames = FRAMES[-1]
+        times = self._run(depths, frames, ii)
+        assert times is not None, "the first frame comes to its end, so that all do"
+        ends = (taken.reshape(frames, -1)[-2:] for taken in times.taken.values() if len(taken))
+        return max((int(last.max() - before.max()) for before, last in ends), default=ii)
+
     def repeats(self, depths: Mapping[str, int | None], ii: int) -> dict[str, int] | None:
         """Return the depths that a run needs which repeats every ``ii`` cycles, if it does."""
         frames, reach = 0, 1

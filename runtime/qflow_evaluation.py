@@ -117,8 +117,8 @@ class Evaluation:
     def _parts(self, beats: int, places: int) -> Iterator[_Part]:
         """Yield all beats of all frames, so many at a time that they fit."""
         rows = max(PLACES // max(places, 1), 1)
-        if rows >= beats:
-            step = rows // beats
+        if rows >= beats or not self.frames:
+            step = max(rows // beats, 1)
             for frame in range(0, max(self.frames, 1), step):
                 stop = min(frame + step, self.frames)
                 yield _Part(slice(frame, stop), 0, beats, beats)

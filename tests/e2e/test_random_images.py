@@ -14,7 +14,9 @@ from fastml.compiler.pipelines import new_context
 from fastml.dialects import qflow
 from fastml.dialects.qflow import channel_of
 from fastml.lowering import PASSES
+from fastml.runtime import qflow_evaluation
 from fastml.runtime.levels import open_level
+from fastml.runtime.qflow import evaluate
 
 CONTEXT = new_context()
 CHOSEN = "qflow-fold,qflow-solve,qflow-schedule{clock-ns=4},qflow-size-fifos"
@@ -106,6 +108,26 @@ def test_values_of_every_process(seed: int) -> None:
             assert np.array_equal(after.values, wanted), op.edge.data
             assert after.cycles.shape[0] == len(wanted)
             assert np.all(np.diff(after.cycles[:, 0]) > 0)
+
+
+@pytest.mark.parametrize("seed", range(30, 42))
+def test_values_do_not_depend_on_the_parts_they_come_in(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, module = build(seed)
+    beats = graph.beats(FRAMES)
+    kinds = (qflow.BeatsOp, qflow.StageOp)
+    edges = [op.edge.data for op in graph.block.ops if isinstance(op, kinds)]
+    whole, tapped = evaluate(module, beats, edges)
+    for places in (1, 13, 60):
+        monkeypatch.setattr(qflow_evaluation, "PLACES", places)
+        for taps in (edges, edges[::3], list[str]()):
+            outputs, found = evaluate(module, beats, taps)
+            assert all(np.array_equal(outputs[name], whole[name]) for name in whole)
+            assert all(np.array_equal(found[name], tapped[name]) for name in taps)
+    none = {name: rows[:0] for name, rows in beats.items()}
+    outputs, found = evaluate(module, none, edges)
+    assert {len(rows) for rows in (*outputs.values(), *found.values())} == {0}
 
 
 @pytest.mark.parametrize("seed", range(20, 30))

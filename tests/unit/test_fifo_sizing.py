@@ -334,6 +334,20 @@ def test_runs_decide_as_inequalities_do(net: Network):
     assert sum(found.depths.values()) <= 1.2 * sum(exact.depths.values()) + 2
 
 
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(networks(), st.data())
+def test_runs_find_the_interval_of_any_depths(net: Network, data: st.DataObject):
+    depths = {fifo.name: data.draw(st.integers(1, 6)) for fifo in net.fifos}
+    exact, runs = (Sizer(net, depths, exact=exact) for exact in (True, False))
+    try:
+        ii = exact.best_ii()
+    except DeadlockError:
+        with pytest.raises(DeadlockError):
+            runs.best_ii()
+        return
+    assert runs.best_ii() == ii
+
+
 def test_a_skip_around_two_levels():
     """A U of 8x8, 4x4 and 2x2: all depths least, those of skips by the schedule."""
     net = unet(8, 2, 1)

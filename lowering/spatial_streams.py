@@ -9,7 +9,7 @@ reductions and index maps are processes that pass tokens, and stages on what the
 from typing import NoReturn
 
 import numpy as np
-from xdsl.dialects.builtin import Float32Type, TensorType
+from xdsl.dialects.builtin import Float32Type, StringAttr, TensorType
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
@@ -22,6 +22,7 @@ from fastml.dialects.layout import Layout
 from fastml.dialects.qflow import ChannelType, channel_of
 from fastml.lowering.fastml_to_qflow import NetworkLowering, entry_range
 from fastml.lowering.image_layout import has_windows, layouts_of
+from fastml.lowering.position_classes import MOST_CLASSES, Classes, classes_of, constant_rows
 from fastml.lowering.stage_builder import grid_of
 from fastml.lowering.token_maps import Origins, Source
 from fastml.lowering.token_windows import TokenWindow, by_pixel, common_pixels, token_window
@@ -41,6 +42,8 @@ class StreamLowering(NetworkLowering):
         self.scratch.location = network.location
         self.tokens = dict[SSAValue, SSAValue]()
         """The tensor of a token, by the edge of the network."""
+        self.variants = dict[SSAValue, tuple[Classes, list[SSAValue]]]()
+        """Of a real edge that is another function in some positions: those of each class."""
         layers = [op for op in network.body.block.ops if isinstance(op, fastml.LayerOp)]
         self.layouts = layouts_of(layers, network.edges.values(), pixels)
         super().__init__(network, loadable=loadable)
@@ -163,6 +166,10 @@ class StreamLowering(NetworkLowering):
     def _beat_by_beat(self, op: fastml.LayerOp) -> None:
         """Lower what is done to each position alike: the same operator on tokens."""
         layout = self.layouts[op.result]
+        classes = self._classes(op, layout)
+        if classes is not None:
+            self._class_by_class(op, layout, classes)
+            return
         mapping = dict[SSAValue, SSAValue]()
         for operand in op.operands:
             if constant_of(operand) is not None:
@@ -172,16 +179,27 @@ class StreamLowering(NetworkLowering):
                 mapping[operand] = self._rows_of(op, operand)
             else:
                 mapping[operand] = self._spread(op, operand, layout)
+        self.tokens[op.result] = self._on_tokens(op, mapping, layout, op.edge_name)
+
+    def _on_tokens(
+        self,
+        op: fastml.LayerOp,
+        mapping: dict[SSAValue, SSAValue],
+        layout: Layout,
+        edge: str,
+    ) -> SSAValue:
+        """Append an operator on tokens as edge ``edge``, and lower it."""
         copy = op.clone(mapping)
         copy.location = op.location
+        copy.edge = StringAttr(edge)
         kind = TensorType(self._token_type(op.result, layout), layout.token)
         Rewriter.replace_value_with_new_type(copy.result, kind)
         self.scratch.body.block.add_op(copy)
-        self.tokens[op.result] = copy.result
         self.lower(copy)
         channel = self.channels.get(copy.result)
         if channel is not None and channel_of(channel).beats.data != layout.beats:
             self._refuse(op, "is made of fewer positions than it has")
+        return copy.result
 
     def _constant(self, op: fastml.LayerOp, operand: SSAValue, layout: Layout) -> SSAValue:
         constant = constant_of(operand)
@@ -194,10 +212,68 @@ class StreamLowering(NetworkLowering):
             rank = len(layout.shape) - array.ndim
             axes = tuple(axis - rank for axis in layout.positions if axis >= rank)
             element = self._token_type(operand, Layout(array.shape, axes))
-        made = fastml.ConstantOp(one, element)
+        return self._append_constant(op, one, element)
+
+    def _append_constant(
+        self, op: fastml.LayerOp, array: Array, element: QuantisedType | Float32Type
+    ) -> SSAValue:
+        made = fastml.ConstantOp(array, element)
         made.location = op.location
         self.scratch.body.block.add_op(made)
         return made.result
+
+    # --- constants that differ between positions ---------------------------------------------
+
+    def _classes(self, op: fastml.LayerOp, layout: Layout) -> Classes | None:
+        """Return classes of positions, in each of which an elementwise operator is one function.
+
+        None where there is one class of all.
+        """
+        if not isinstance(op, fastml.ElementwiseOp | fastml.QuantiseOp | fastml.ExactCastOp):
+            return None
+        tables = list[Array]()
+        for operand in op.operands:
+            constant = constant_of(operand)
+            if operand in self.variants:
+                tables.append(self.variants[operand][0])
+            elif constant is not None and isinstance(element_type(operand), Float32Type):
+                if self._one_position(constant.value.array, layout) is None:
+                    tables.append(constant_rows(constant.value.array, layout)[0])
+        if not tables:
+            return None
+        classes = classes_of(tables)
+        if int(classes.max()) >= MOST_CLASSES:
+            self._refuse(op, "has constants that differ between positions")
+        return classes
+
+    def _class_by_class(self, op: fastml.LayerOp, layout: Layout, classes: Classes) -> None:
+        """Lower an operator once for each class; quantised, choose by position."""
+        made = list[SSAValue]()
+        for number in range(int(classes.max()) + 1):
+            beat = int(np.argmax(classes == number))
+            mapping = dict[SSAValue, SSAValue]()
+            for operand in op.operands:
+                constant = constant_of(operand)
+                if operand in self.variants:
+                    own, tokens = self.variants[operand]
+                    mapping[operand] = tokens[int(own[beat])]
+                elif constant is None:
+                    mapping[operand] = self._spread(op, operand, layout)
+                elif isinstance(element_type(operand), Float32Type):
+                    rows, shape = constant_rows(constant.value.array, layout)
+                    array = rows[beat].reshape(shape)
+                    mapping[operand] = self._append_constant(op, array, Float32Type())
+                else:
+                    mapping[operand] = self._constant(op, operand, layout)
+            edge = self.builder.fresh(f"{op.edge_name}:class{number}")
+            made.append(self._on_tokens(op, mapping, layout, edge))
+        if isinstance(element_type(op.result), Float32Type):
+            self.variants[op.result] = classes, made
+            self.tokens[op.result] = made[0]
+            return
+        channels = [self.channels[token] for token in made]
+        channel = self.wiring.choose(op.edge_name, channels, classes, layout, op)
+        self._adopt(op.result, channel)
 
     def _spread(self, op: fastml.LayerOp, operand: SSAValue, layout: Layout) -> SSAValue:
         """Return the token of an operand, repeated where the result has more positions."""
@@ -432,7 +508,7 @@ class StreamLowering(NetworkLowering):
         """Wire real tokens, which become part of a function; their order must stay."""
         layout = self.layouts[op.result]
         index = self.wiring.wires_alone(origins, layouts, layout)
-        if index is None:
+        if index is None or any(x in self.variants for x in varying):
             self._refuse(op, "moves numbers between positions before they are quantised")
         tokens = [self.tokens[x] for x in varying]
         kind = self._token_type(op.result, layout)

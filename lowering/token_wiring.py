@@ -74,6 +74,27 @@ class TokenWiring:
             return self._through_frames(task)
         return None
 
+    def choose(
+        self,
+        edge: str,
+        channels: Sequence[SSAValue],
+        classes: NDArray[np.int64],
+        layout: Layout,
+        at: Operation,
+    ) -> SSAValue:
+        """Return of each beat the channel of its class: the others are the least there."""
+        kinds = [channel_of(channel) for channel in channels]
+        least = integer_array(np.stack([kind.lows for kind in kinds]).min(axis=0))
+        beats = np.arange(layout.beats)
+        masked = list[SSAValue]()
+        for number, channel in enumerate(channels):
+            tokens = np.where(classes == number, beats, -1)
+            name = self.builder.fresh(f"{edge}:masked{number}")
+            masked.append(self._tokens(name, channel, tokens, layout, layout, least, at))
+        elements = np.arange(layout.elements)[:, None]
+        index = elements + np.arange(len(channels)) * layout.elements
+        return self.builder.stage(qflow.MaximumOp(edge, masked, index, layout.token), at)
+
     def regroup(
         self, edge: str, channel: SSAValue, layout: Layout, pixels: int, at: Operation
     ) -> tuple[SSAValue, Layout]:
@@ -251,27 +272,26 @@ class TokenWiring:
             channel = self.builder.stage(wires, task.at)
             name = self.builder.fresh(f"{task.edge}:tokens")
         fill = integer_array(keys[:, 1]) if padded else None
-        made = self._tokens(task, name, channel, group.tokens, layout, fill)
+        made = self._tokens(name, channel, group.tokens, layout, task.result, fill, task.at)
         return made, slots.reshape(-1)
 
     def _tokens(
         self,
-        task: _Map,
         name: str,
         channel: SSAValue,
         tokens: NDArray[np.int64],
         layout: Layout,
+        result: Layout,
         fill: Integers | None,
+        at: Operation,
     ) -> SSAValue:
         """Return tokens in another order: rows and columns apart where they can be."""
-        split = separable(tokens, layout.grid, task.result.grid)
+        split = separable(tokens, layout.grid, result.grid)
         if split is not None and never_falls(split.rows):
             size = plane(layout.grid)
             rows, cols = split.rows[:, None], split.cols[:, None]
-            return self.builder.process(
-                qflow.WindowOp(name, channel, size, rows, cols, fill), task.at
-            )
-        return self.builder.process(qflow.ReorderOp(name, channel, tokens, fill), task.at)
+            return self.builder.process(qflow.WindowOp(name, channel, size, rows, cols, fill), at)
+        return self.builder.process(qflow.ReorderOp(name, channel, tokens, fill), at)
 
     def _by_parts(self, task: _Map, parts: Parts) -> SSAValue:
         """Send each token in parts of other wiring, and order those."""

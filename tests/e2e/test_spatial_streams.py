@@ -5,12 +5,13 @@ import pytest
 from spatial_networks import Images, check_edges, fixed, lowered, places
 from xdsl.dialects.builtin import ArrayAttr as ListAttr
 from xdsl.dialects.builtin import DictionaryAttr, ModuleOp, StringAttr
+from xdsl.ir import SSAValue
 from xdsl.utils.exceptions import VerifyException
 
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.dialects import fastml, qflow
+from fastml.dialects import fastml, inference_spatial, qflow
 from fastml.dialects.array import ArrayAttr
-from fastml.dialects.fastml import Reduction
+from fastml.dialects.fastml import Reduction, shape_of
 from fastml.dialects.grid import BipolarType, ScaledType
 from fastml.dialects.interface import ATTRIBUTE, Interface
 from fastml.lowering.image_layout import layouts_of
@@ -173,10 +174,38 @@ def test_one_pixel_against_an_image() -> None:
     check_edges(net.finish(net.conv(net.sum(a, pooled), 2, (1, 1))))
 
 
-def test_parameters_that_vary_over_positions_are_refused() -> None:
+def averaged(net: Images, x: SSAValue, bits: int) -> SSAValue:
+    """Append an average of 3x3 that does not count pads, a bias and a quantiser."""
+    height, width = shape_of(x)[2:]
+    channels = shape_of(x)[1]
+    ones = net.add(fastml.ConstantOp(np.ones((channels, 1, 3, 3), np.int64), fixed(2)))
+    total = net.add(
+        *inference_spatial.conv(
+            net.fresh("total"), x, ones, net.fresh,
+            strides=[1, 1], dilations=[1, 1], pads=[1] * 4, group=channels,
+        )
+    )  # fmt: skip
+    rows, cols = (np.array([2, *[3] * (size - 2), 2], np.float32) for size in (height, width))
+    count = net.add(fastml.ConstantOp((rows[:, None] * cols)[None, None]))
+    real = net.add(fastml.DivOp(net.fresh("average"), [total, count]))
+    real = net.add(fastml.AddOp(net.fresh("biased"), [real, net.constant([channels, 1, 1])]))
+    return net.quantise(real, fixed(bits))
+
+
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_averages_that_do_not_count_pads(pixels: int) -> None:
+    net = Images(x=(fixed(5), [1, 2, 4, 6]))
+    network = net.finish(net.conv(averaged(net, net.inputs[0], 4), 2, (1, 1)))
+    graph = check_edges(network, pixels)
+    masks = [op for op in graph.body.block.ops if isinstance(op, qflow.AccessOp)]
+    assert len(masks) == 4 if pixels == 1 else len(masks) > 2  # one window, three counts
+
+
+def test_parameters_that_vary_over_many_positions_are_refused() -> None:
     net = Images(x=(fixed(4), [1, 3, 4, 5]))
     a = net.conv(net.inputs[0], 4, (1, 1))
-    real = net.add(fastml.AddOp("biased", [a, net.constant([1, 1, 1, 5])]))
+    varying = np.arange(20, dtype=np.float32).reshape(1, 1, 4, 5)
+    real = net.add(fastml.AddOp("biased", [a, net.add(fastml.ConstantOp(varying))]))
     network = net.finish(net.quantise(real, fixed(4)))
     with pytest.raises(FastmlError, match="'biased' has constants that differ between") as error:
         check_edges(network)

@@ -39,7 +39,7 @@ from fastml.dialects.fastml import (
 )
 from fastml.dialects.grid import QuantisedType
 from fastml.lowering.integer_chains import exact_chain
-from fastml.lowering.sink_extrema import extremum_before, is_extremum, sink
+from fastml.lowering.sink_extrema import is_extremum, meeting_before, sink
 
 Real = NDArray[np.float32]
 MAX_EVALUATIONS = 1 << 26
@@ -151,14 +151,26 @@ class _Inference:
             self._replace(op, self._rebuild(op, op.operands))
 
     def _quantiser(self, op: QuantiseOp) -> None:
-        """Quantise before an extremum of reals, not after it, where integers come from inputs."""
+        """Quantise before an extremum or a join of reals, where integers come from inputs."""
         pending = [] if op.input in self.on_host else [op]
+        repeated: list[Operation] = []
         while pending:
             current = pending.pop()
-            if extremum_before(current) is not None:
+            found = meeting_before(current)
+            if found is not None and (is_extremum(found[0]) or self._joins_several(*found)):
                 made, copies = sink(current, self._fresh)
                 self._replace(current, made)
-                pending += copies
+                pending += [copy for copy in copies if copy.input not in self.on_host]
+                repeated += [new for new in made if isinstance(new, ElementwiseOp)]
+        for new in reversed(repeated):  # what was repeated further on is needed no more
+            if not any(True for _ in new.results[0].uses):
+                new.detach()
+                new.erase()
+
+    def _joins_several(self, join: LayerOp, _: object) -> bool:
+        """Return whether a join is of several edges, of constants, or of an extremum."""
+        sources = {source for operand in join.operands for source in _sources(operand)}
+        return len(sources) > 1 or any(is_extremum(source.owner) for source in sources)
 
     def _rearrange(self, op: RearrangeOp) -> None:
         """Let an index map follow operands that have become integers."""

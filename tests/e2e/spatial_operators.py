@@ -179,6 +179,28 @@ def global_max_pool(draft: Draft, x: Edge) -> Edge:
     return draft.node("GlobalMaxPool", [x], quantised=x.quantised)
 
 
+@random_operator("Concat of two branches")
+def two_branches(draft: Draft, x: Edge) -> Edge:
+    """Two branches meet as real numbers, where nobody has quantised either of them."""
+    rank = _image(x)
+    x = draft.as_quantised(x)
+    branches: list[Edge | str] = []
+    for _ in range(2):
+        results = draft.integer(1, 3)
+        weights = draft.weights([results, x.shape[0], *[1] * rank], 0)
+        branch = draft.node("Conv", [x, weights, *_bias(draft, results)])
+        if draft.chance(0.5):
+            branch = draft.node("Relu", [branch])
+        if draft.chance(0.5):
+            kernel, pads = [3] * rank, [1] * (2 * rank)
+            branch = draft.node("MaxPool", [branch], kernel_shape=kernel, pads=pads)
+        branches.append(branch)
+    joined = draft.node("Concat", branches, axis=1)
+    if draft.chance(0.5):
+        joined = draft.node("Relu", [joined])
+    return joined if draft.chance(0.3) else draft.quant(joined, plain=True)
+
+
 def _reduction(draft: Draft, x: Edge, op: str, *, since: int) -> Edge:
     rank = x.sketch.ndim
     if rank < 3:

@@ -95,3 +95,31 @@ fastml.network @hosts ["x"] -> ["m", "q"] {
   %q = fastml.quantise "q"(%m) up -4 to 3 : tensor<1x1xf32> -> tensor<1x1x!fastml.fixed<s3, 1>>
   fastml.output %m, %q : tensor<1x1xf32>, tensor<1x1x!fastml.fixed<s3, 1>>
 }
+
+// -----
+
+// Several real edges and constants that are joined are quantised before they are.
+// CHECK-LABEL: fastml.network @join
+fastml.network @join ["x", "y"] -> ["q"] {
+^bb0(%x: tensor<1x1x4x!fastml.fixed<s8, 4>>, %y: tensor<1x1x2x!fastml.fixed<s6, 1>>):
+  %c = fastml.constant <"f32 3x1 : 0.7 -1.5 2.0"> : tensor<3x1xf32>
+  %p = fastml.constant <"f32 1x1x1 : 9.0"> : tensor<1x1x1xf32>
+  %s = fastml.constant <"f32 scalar : 0.7"> : tensor<f32>
+  %a = fastml.mul "a"(%x, %s) : (tensor<1x1x4x!fastml.fixed<s8, 4>>, tensor<f32>) -> tensor<1x1x4xf32>
+  %m = fastml.max_pool "m"(%a) kernel [2] strides [2] dilations [1] pads [0, 0] : tensor<1x1x4xf32> -> tensor<1x1x2xf32>
+  %b = fastml.relu "b"(%y) : (tensor<1x1x2x!fastml.fixed<s6, 1>>) -> tensor<1x1x2xf32>
+  %j = fastml.rearrange "j"(%m, %b, %p) by <"i64 6 : 0 1 2 3 4 4"> : (tensor<1x1x2xf32>, tensor<1x1x2xf32>, tensor<1x1x1xf32>) -> tensor<1x3x2xf32>
+  // CHECK: fastml.add "n"
+  %n = fastml.add "n"(%j, %c) : (tensor<1x3x2xf32>, tensor<3x1xf32>) -> tensor<1x3x2xf32>
+  // CHECK-NEXT: [[C:%.*]] = fastml.constant <"f32 1x1x1 : 0.7">
+  // CHECK-NEXT: [[M:%.*]] = fastml.add "n/before/before"(%a, [[C]])
+  // CHECK-NEXT: [[P:%.*]] = fastml.quantise "q/before/before"([[M]])
+  // CHECK-NEXT: [[A:%.*]] = fastml.max_pool "q/before"([[P]]) {{.*}} -> tensor<1x1x2x!fastml.fixed<u4, 1>>
+  // CHECK-NEXT: [[D:%.*]] = fastml.constant <"f32 1x1x1 : -1.5">
+  // CHECK-NEXT: [[N:%.*]] = fastml.add "n/before_2"(%b, [[D]])
+  // CHECK-NEXT: [[B:%.*]] = fastml.quantise "q/before_2"([[N]])
+  // CHECK-NEXT: [[E:%.*]] = fastml.constant <"i64 1x1x1 : 15"> : tensor<1x1x1x!fastml.fixed<u4, 1>>
+  // CHECK-NEXT: fastml.rearrange "q"([[A]], [[B]], [[E]]) by {{.*}} -> tensor<1x3x2x!fastml.fixed<u4, 1>>
+  %q = fastml.quantise "q"(%n) floor 0 to 15 : tensor<1x3x2xf32> -> tensor<1x3x2x!fastml.fixed<u4, 1>>
+  fastml.output %q : tensor<1x3x2x!fastml.fixed<u4, 1>>
+}

@@ -52,6 +52,28 @@ _QONNX_SCHEMAS = {
     "Quant": [Schema("Quant", 1, _QUANT_INPUTS, 4, ("Y",), attributes=_QUANT_ATTRIBUTES)],
     "IntQuant": [Schema("IntQuant", 1, _QUANT_INPUTS, 4, ("Y",), attributes=_QUANT_ATTRIBUTES)],
     "BipolarQuant": [Schema("BipolarQuant", 1, ("X", "scale"), 2, ("Y",))],
+    "Trunc": [
+        Schema(
+            "Trunc",
+            1,
+            (*_QUANT_INPUTS[:3], "in_bitwidth", "out_bitwidth"),
+            5,
+            ("Y",),
+            attributes={"rounding_mode": Attribute("STRING", default=b"FLOOR")},
+        ),
+        Schema(
+            "Trunc",
+            2,
+            (*_QUANT_INPUTS[:3], "in_bitwidth", "out_scale", "out_bitwidth"),
+            6,
+            ("Y",),
+            attributes={
+                "rounding_mode": Attribute("STRING", default=b"FLOOR"),
+                "narrow": Attribute("INT", default=0),
+                "signed": Attribute("INT", default=1),
+            },
+        ),
+    ],
 }
 """Versions of each operator, oldest first."""
 _WINDOW_ATTRIBUTES = {name: Attribute("INTS") for name in ("strides", "dilations", "pads")}

@@ -62,13 +62,13 @@ def move_value(
     It is applied to arrays of the value's own shape; ``batch`` is where its samples then are.
     """
     if isinstance(value, Constant) and value.raw is None:
-        return value.moved(lambda plain: np.ascontiguousarray(move(plain)))
+        return value.moved(lambda plain: np.array(move(plain), order="C"))
     index = move(np.arange(int(np.prod(value.shape, dtype=np.int64))).reshape(value.shape))
     if isinstance(value, Varying):
         return Varying(_rearrange(node, edge, [value], index.ravel(), index.shape), batch)
     assert value.raw is not None
     assert value.element is not None
-    raw = np.ascontiguousarray(move(value.raw))
+    raw = np.array(move(value.raw), order="C")
     return Constant.quantised(raw, value.element.reindex(value.shape, index))
 
 

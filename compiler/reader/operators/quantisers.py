@@ -44,20 +44,20 @@ def quant(node: Node) -> Value:
     high = (1 << (bits - signed)) - 1 - (narrow and not signed)
     low = -(1 << (bits - 1)) + narrow if signed else 0
     to = scaled(signed, bits, scale, zero_point)
-    return _quantise(node, data, to, ROUNDINGS[mode], low, high, (scale, zero_point))
+    return quantise_value(node, data, to, ROUNDINGS[mode], low, high, (scale, zero_point))
 
 
 @operator("BipolarQuant", since=(1,), qonnx=True)
 def bipolar_quant(node: Node) -> Value:
     """Sign (of zero: +1) times a scale."""
     data = node.take(0)
-    scale = _real_scale(node, node.take_constant(1))
+    scale = real_scale(node, node.take_constant(1))
     ((scale,), data) = _fit(node, data, [scale])
     return _bipolar(node, data, scale, divide=False)
 
 
 def _parameters(node: Node, data: Value) -> tuple[list[Plain], int]:
-    scale = _real_scale(node, node.take_constant(1))
+    scale = real_scale(node, node.take_constant(1))
     zero_point = np.asarray(node.take_constant(2).array)
     bits = np.asarray(node.take_constant(3).array).ravel()
     if zero_point.dtype.kind not in "fiu" or not np.all(np.isfinite(zero_point)):
@@ -75,7 +75,8 @@ def _parameters(node: Node, data: Value) -> tuple[list[Plain], int]:
     return parameters, int(bits[0])
 
 
-def _real_scale(node: Node, scale: Constant) -> NDArray[np.float32]:
+def real_scale(node: Node, scale: Constant) -> NDArray[np.float32]:
+    """Refuse a scale that is not float32, finite and positive."""
     array = scale.array
     if array.dtype != np.float32:
         raise node.error("FML-IMP-QUANT", f"the scale is {array.dtype}; it must be float32")
@@ -106,10 +107,10 @@ def _bipolar(node: Node, data: Value, scale: Plain, divide: bool) -> Value:
     elif divide and isinstance(data, Constant):
         reals = node.reals_of(data, "X")
         data = Constant(reference.evaluate("fastml.div", [reals, scale], {}))
-    return _quantise(node, data, to, Rounding.HALF_EVEN, 0, 1, (scale,))
+    return quantise_value(node, data, to, Rounding.HALF_EVEN, 0, 1, (scale,))
 
 
-def _quantise(
+def quantise_value(
     node: Node,
     data: Value,
     to: QuantisedType,
@@ -118,6 +119,7 @@ def _quantise(
     high: int,
     parameters: tuple[Plain, ...],
 ) -> Value:
+    """Put a tensor on the grid ``to``; ``parameters`` are its scale and zero point."""
     shape = node.check_size(np.broadcast_shapes(data.shape, *(p.shape for p in parameters)))
     if isinstance(data, Varying):
         operation: Operation = QuantiseOp(node.edge, data.value, to, rounding, low, high)

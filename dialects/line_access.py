@@ -27,11 +27,13 @@ from fastml.dialects.channel import ChannelType
 from fastml.dialects.elements import Elements, ranges_of
 from fastml.dialects.qflow_windows import (
     AccessOp,
+    Columns,
     ReorderOp,
     Steps,
     Table,
     WindowOp,
     WindowShape,
+    columns_of,
     steps_of,
     window_shape,
 )
@@ -88,6 +90,11 @@ class LineAccess:
     def shape(self) -> WindowShape | None:
         """How the steps of a window are arranged."""
         return window_shape(self.op) if isinstance(self.op, WindowOp) else None
+
+    @cached_property
+    def row_line(self) -> Columns | None:
+        """The line that the rows of a window lie on, if they do."""
+        return columns_of(self.rows, self.height) if self.is_window else None
 
     @property
     def results(self) -> int:

@@ -185,22 +185,41 @@ class LineBufferBuilder:
         for number in range(count):
             write = netlist.and_(push, self.at(bank, number)), column, token
             words.append(self.memory(access.width, f"row_{number}", write, address))
-        width = index_width(count)
-        origin = netlist.constant(0, width)
-        if access.height % count:
-            origin = netlist.state(width, 0, "first_row")
-            height = netlist.constant(access.height % count, width)
-            netlist.connect(origin, self.modulo_sum(origin, height, count), self.finished)
+        origin = self.first_bank(index_width(count))
         found = list[Wire]()
         for number in range(access.kernel[0]):
             bank = netlist.delay(self.bank(origin, number), 1)
             found.append(netlist.select(words, bank))
         return found
 
+    def first_bank(self, width: int) -> Wire:
+        """Return the memory of the window's first row, or of the image's if rows are on no line.
+
+        Rows outside of the image count too: what is read of them is masked.
+        """
+        netlist, access, count = self.netlist, self.access, self.reads.banks
+        line = access.row_line
+        start, step, turns = 0, 0, self.counter.rows - 1
+        if line is not None:
+            start, step = -line.pad % count, line.stride % count
+        rest = (access.height - step * turns) % count
+        if step == rest == 0:
+            return netlist.constant(start, width)
+        origin = netlist.state(width, start, "first_row")
+        moved = netlist.mux(
+            self.finished, netlist.constant(rest, width), netlist.constant(step, width)
+        )
+        netlist.connect(origin, self.modulo_sum(origin, moved, count), self.counter.turned)
+        return origin
+
     def bank(self, origin: Wire, number: int) -> Wire:
-        """Return the memory that a row of the window is in; the image's first is in ``origin``."""
-        count = self.reads.banks
-        rows = np.maximum(self.access.rows.array[:, number], 0) % count
+        """Return the memory that a row of the window is in."""
+        netlist, access, count = self.netlist, self.access, self.reads.banks
+        line = access.row_line
+        if line is not None:
+            offset = netlist.constant(number * line.dilation % count, origin.width)
+            return self.modulo_sum(origin, offset, count)
+        rows = np.maximum(access.rows.array[:, number], 0) % count
         return self.modulo_sum(origin, self.counter.by_row(rows.tolist(), origin.width), count)
 
     def at(self, counter: Wire, number: int) -> Wire:
@@ -221,8 +240,8 @@ class LineBufferBuilder:
     def modulo_sum(self, a: Wire, b: Wire, modulus: int) -> Wire:
         """Return the sum of two numbers below ``modulus``, below it."""
         netlist, width = self.netlist, a.width
-        if a.value == 0:
-            return b
+        if a.value == 0 or b.value == 0:
+            return b if a.value == 0 else a
         if modulus & (modulus - 1) == 0:
             return netlist.add(a, b)
         if b.value == 1:

@@ -45,6 +45,8 @@ class StepCounter:
     columns: int
     row: Wire = field(init=False)
     column: Wire = field(init=False)
+    turned: Wire = field(init=False)
+    """Whether the step that fires is the last of its row."""
 
     def __post_init__(self) -> None:
         self.row = self._state(self.rows, "row")
@@ -72,6 +74,7 @@ class StepCounter:
             netlist.connect(self.column, self._next(self.column, turns), fire)
         if self.rows > 1:
             netlist.connect(self.row, self._next(self.row, finished), netlist.and_(fire, turns))
+        self.turned = netlist.and_(fire, turns)
         return netlist.and_(fire, finished)
 
     def _at(self, counter: Wire, number: int) -> Wire:

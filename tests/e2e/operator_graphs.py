@@ -445,10 +445,29 @@ def _slack(
     if node.op_type not in TERMS:
         return 0.0
     positive = {
-        name: np.abs(tensors[name]) if tensors[name].dtype == np.float32 else tensors[name]
+        name: np.abs(tensors[name]) if _is_real(tensors[name]) else tensors[name]
         for name in node.input
         if name
     }
     largest = execute(node, positive, opset)[0].astype(np.float64)
     terms = TERMS[node.op_type](node, wanted, tensors)
+    step = np.prod([_step(tensors[name]) for name in node.input[:2] if _is_real(tensors[name])])
+    if len(node.input) > 2:
+        step = min(step, _step(tensors[node.input[2]]))
+    if largest.max(initial=0) * terms <= step * 2**24:  # every sum is exact, in any order
+        return 0.0
     return largest * (terms + 2) * UNIT * 1.001
+
+
+def _is_real(array: Array) -> bool:
+    return array.dtype == np.float32
+
+
+def _step(values: Array) -> float:
+    """Return the greatest power of two that divides all the values."""
+    mantissas, exponents = np.frexp(values[values != 0].astype(np.float64))
+    if not mantissas.size:
+        return 1.0
+    whole = np.ldexp(mantissas, 53).astype(np.int64)
+    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    return float(2.0 ** int((exponents - 53 + lowest).min()))

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -33,6 +34,8 @@ from fastml.runtime.verilator import cache_folder
 from fastml.runtime.weights import refuse_loads
 
 LIMB = 64
+STACK_BYTES = 1 << 29
+"""Stack for a network of processes: address space, of which it takes what it touches."""
 CODE = Path(__file__).with_name("csim_sources")
 """Folder of the C++ that is compiled beside a design."""
 STANDIN = CODE / "standin"
@@ -380,7 +383,7 @@ class CompiledDesign:
                 tapped[edge] = np.zeros((rows, len(elements) * limbs), np.int64)
         seen = np.zeros(max(len(design.taps), 1), np.int64)
         taken = _pointers([tapped.get(edge) for edge in design.taps])
-        self._run(frames, _pointers(words), taken, seen.ctypes.data)
+        self._call(frames, _pointers(words), taken, seen.ctypes.data)
         outputs = {
             port.edge: integers_of(array, *port.container)
             for port, array in zip(design.ports, words, strict=True)
@@ -394,6 +397,19 @@ class CompiledDesign:
             else:
                 found[edge] = outputs[edge] if edge in outputs else beats[edge]
         return outputs, found
+
+    def _call(self, *arguments: Any) -> None:
+        """Call the library; what keeps frames of images needs a large stack."""
+        if self.design.protocol == PULSE:
+            self._run(*arguments)
+            return
+        caller = threading.Thread(target=self._run, args=arguments)
+        usual = threading.stack_size(STACK_BYTES)
+        try:
+            caller.start()
+        finally:
+            threading.stack_size(usual)
+        caller.join()
 
 
 def _pointers(arrays: Sequence[NDArray[np.int64] | None]) -> Any:

@@ -227,7 +227,7 @@ class Sharing:
         """Bound the occurrences of each pattern from above (chains count twice)."""
         u, v, s, negate = unpack(codes)
         if len(codes) * self.planes * self._words.shape[-1] <= _FEW_WORDS:
-            q = s[:, None] + np.arange(self.planes)
+            q = s[:, None] + np.arange(int(self.planes))
             q = np.where((q >= 0) & (q < self.planes), q, self.planes)
             here = self._words[u, : self.planes]
             sign = np.stack([negate, 1 - negate], axis=1)

@@ -31,6 +31,12 @@ STANDARD = sorted(name for domain, name in OPERATORS if domain == "")
 TYPES = {"x": "int5*0.25"}
 SHAPE = (3, 4)
 """Shape of one sample."""
+WORDS = [
+    *("reflect", "edge", "wrap", "constant", "nearest", "linear", "CRD", "DCR", "floor", "ceil"),
+    *("round_prefer_ceil", "asymmetric", "align_corners", "pytorch_half_pixel", "not_larger"),
+    *("half_pixel_symmetric", "tf_half_pixel_for_nn", "tf_crop_and_resize", "not_smaller"),
+]
+"""What operators have as modes."""
 VALUES: Mapping[str, list[Any]] = {
     "INT": [0, 1, 2, 3, -1, -2, 7, 10],
     "INTS": [
@@ -124,6 +130,35 @@ def case_of(name: str, opset: int) -> Case:
             constants["w"] = rng.integers(-4, 4, shape).astype(f)
             constants["b"] = constant["c"]
             return Case(["image", "w", "b"], {"group": 2}, constants, [image])
+        case "DepthToSpace" | "SpaceToDepth":
+            sizes = [0, 12, 1, 1] if name == "DepthToSpace" else [0, 3, 2, 2]
+            image = helper.make_node("Reshape", ["x", "s"], ["image"])
+            return Case(["image"], {"blocksize": 2}, {"s": np.array(sizes, i)}, [image])
+        case "PRelu":
+            return Case(["x", "c"], constants=constant)
+        case "Expand":
+            return Case(["x", "s"], constants={"s": np.array([1, 1, 1], i)})
+        case "Tile":
+            return Case(["x", "r"], constants={"r": np.array([1, 2, 3], i)})
+        case "GatherND":
+            table = rng.integers(-8, 8, (4, 4)).astype(f)
+            constants = {"t": table, "k": np.array([[1], [3], [0]], i)}
+            return Case(["t", "k"], {}, constants, after=[to_output])
+        case "Split":
+            if opset < 18:
+                return Case(["x"], {"axis": 1})
+            return Case(["x", "s"], {"axis": 1}, {"s": np.array([3], i)})
+        case "Pad":
+            if opset < 11:
+                return Case(["x"], {"pads": [0, 1, 0, 0, -1, 2]})
+            return Case(["x", "p"], constants={"p": np.array([0, 1, 0, 0, -1, 2], i)})
+        case "Upsample":
+            if opset < 9:
+                return Case(["x"], {"scales": [1.0, 2.0, 3.0]})
+            return Case(["x", "s"], constants={"s": np.array([1, 2, 3], f)})
+        case "Resize":
+            constants = {"s": np.array([1, 2, 0.5], f), "r": np.zeros(0, f)}
+            return Case(["x", "s"] if opset < 11 else ["x", "r", "s"], constants=constants)
         case "Shape":
             cast = helper.make_node("Cast", ["y"], ["real"], to=1)
             total = helper.make_node("MatMul", ["real", "ones"], ["sum"])

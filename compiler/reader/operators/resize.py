@@ -116,11 +116,9 @@ ROUNDINGS: dict[str, Callable[[Fraction], int]] = {
         "keep_aspect_ratio_policy",
         "axes",
         "exclude_outside",
+        "antialias",
     ),
-    without_effect={
-        "antialias": "only linear and cubic interpolation use it",
-        "cubic_coeff_a": "only cubic interpolation uses it",
-    },
+    without_effect={"cubic_coeff_a": "only cubic interpolation uses it"},
 )
 def resize(node: Node) -> Value:
     """Nearest-neighbour resampling in every coordinate mode, by sizes or scales."""
@@ -135,8 +133,9 @@ def resize(node: Node) -> Value:
     rounding = node.text("nearest_mode")
     if rounding not in ROUNDINGS:
         raise node.error("FML-IMP-ATTR", f"attribute 'nearest_mode={rounding}' is not known")
-    if node.flag("exclude_outside"):
-        raise node.error("FML-IMP-ATTR", "attribute 'exclude_outside=1' is not implemented")
+    for name in ("exclude_outside", "antialias"):  # of interpolation between elements
+        if node.flag(name):
+            raise node.error("FML-IMP-ATTR", f"attribute '{name}=1' is not implemented")
     full = node.full_shape(data)
     given = node.integers("axes") if "axes" in node.schema.attributes else None
     axes = normalise_axes(node, range(len(full)) if given is None else given, len(full))

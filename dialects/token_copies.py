@@ -90,6 +90,8 @@ class _Walk:
         self.values: dict[SSAValue, Value] = {}
         self.arrays: dict[SSAValue, Numbers] = {}
         self.arguments = set[SSAValue](function.body.block.args)
+        self.counters: list[Numbers] = []
+        """Of the loops around."""
         self.handlers: Mapping[type[Operation], Callable[[Any], Value]] = {
             arith.ConstantOp: self._constant,
             affine.ApplyOp: lambda op: self._map(op.map.data, op.mapOperands, op)[0],
@@ -142,8 +144,11 @@ class _Walk:
         shape = [1] * self.depth
         shape[level] = -1
         for first in range(0, len(counts), step):
-            self.values[body.args[0]] = counts[first : first + step].reshape(shape)
+            counter = counts[first : first + step].reshape(shape)
+            self.values[body.args[0]] = counter
+            self.counters.append(counter)
             yield from self._block(body, level + 1)
+            self.counters.pop()
 
     def _array(self, op: memref.GetGlobalOp) -> Numbers:
         made = self.constants.get(op.name_.string_value())
@@ -239,7 +244,9 @@ class _Walk:
         if not isinstance(value, Copied):
             value = Copied(np.array(-1), value)
         places = self._flat(op, op.memref)
-        where, source, constant = np.broadcast_arrays(places, value.source, value.constant)
+        where, source, constant, *_ = np.broadcast_arrays(
+            places, value.source, value.constant, *self.counters
+        )
         return Stored(
             op, op.memref, where.reshape(-1), source.reshape(-1), constant.reshape(-1), value.casts
         )

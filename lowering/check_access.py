@@ -21,27 +21,42 @@ def check_access(process: Process) -> None:
     """Raise ``FML-SCHEDULE`` where the body of a process is not what its tables say."""
     access = process.access
     assert access is not None
-    outputs = {output.value: output for output in process.outputs}
-    count = {
-        value: np.zeros(output.beats * len(output.elements), np.int64)
-        for value, output in outputs.items()
-    }
+    outputs = {output.value: _Stored(output) for output in process.outputs}
     (source,) = process.inputs
     for stored in copies_of(process.function):
         output = outputs.get(stored.target)
         if output is None:
             raise illegal(f"stores to input '{source.name}'", stored.op)
-        np.add.at(count[stored.target], stored.places, 1)
-        _check_values(stored, access, source, output)
-        _check_casts(stored, source, output)
-    for value, output in outputs.items():
-        for wrong, what in ((count[value] > 1, "stored twice"), (count[value] < 1, "never stored")):
-            if wrong.any():
-                beat, element = divmod(int(np.argmax(wrong)), len(output.elements))
-                raise illegal(
-                    f"element {element} of beat {beat} of '{output.name}' is {what}",
-                    process.function,
-                )
+        output.add(stored)
+        _check_values(stored, access, source, output.output)
+        _check_casts(stored, source, output.output)
+    for output in outputs.values():
+        missing = np.flatnonzero(~output.seen)
+        if len(missing):
+            raise illegal(f"{output.place(int(missing[0]))} is never stored", process.function)
+
+
+class _Stored:
+    """Which elements of an output have been stored."""
+
+    def __init__(self, output: Beats):
+        self.output = output
+        self.seen = np.zeros(output.beats * len(output.elements), np.bool_)
+
+    def add(self, stored: Stored) -> None:
+        """Note what a store has stored, each element once."""
+        places = np.sort(stored.places)
+        again = places[self.seen[places]]
+        if not len(again):
+            again = places[1:][places[1:] == places[:-1]]
+        if len(again):
+            raise illegal(f"{self.place(int(again[0]))} is stored twice", stored.op)
+        self.seen[places] = True
+
+    def place(self, place: int) -> str:
+        """Name an element."""
+        beat, element = divmod(place, len(self.output.elements))
+        return f"element {element} of beat {beat} of '{self.output.name}'"
 
 
 def _check_values(stored: Stored, access: LineAccess, source: Beats, output: Beats) -> None:

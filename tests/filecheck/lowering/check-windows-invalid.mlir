@@ -155,3 +155,45 @@ func.func private @order(
   affine.store %1, %y[0, 0] : memref<2x1xi8>
   func.return
 }
+
+// -----
+
+// CHECK: 'affine.store': element 0 of beat 0 of 'y' is stored twice
+func.func @top(
+    %x : memref<2x1xi8> {fastml.name = "x", fastml.elements = "s8", fastml.direction = "in", fastml.stream = 2 : i64},
+    %y : memref<2x1xi8> {fastml.name = "y", fastml.elements = "s8", fastml.direction = "out", fastml.stream = 2 : i64})
+    attributes {fastml.top, fastml.dataflow, fastml.ii = 2 : i64, fastml.latency = 3 : i64} {
+  func.call @order(%x, %y) : (memref<2x1xi8>, memref<2x1xi8>) -> ()
+  func.return
+}
+func.func private @order(
+    %x : memref<2x1xi8> {fastml.port = "x", fastml.elements = "s8", fastml.direction = "in"},
+    %y : memref<2x1xi8> {fastml.port = "y", fastml.elements = "s8", fastml.direction = "out"})
+    attributes {fastml.process, fastml.ii = 2 : i64, fastml.latency = 1 : i64,
+                fastml.reorder = {index = dense<[1, 0]> : tensor<2xi64>, fill = dense<0> : tensor<1xi64>}} {
+  affine.for %k = 0 to 2 {
+    %0 = affine.load %x[1, 0] : memref<2x1xi8>
+    affine.store %0, %y[0, 0] : memref<2x1xi8>
+  }
+  func.return
+}
+
+// -----
+
+// CHECK: a process that reads at random has one input, and outputs
+func.func @top(
+    %x : memref<2x1xi8> {fastml.name = "x", fastml.elements = "s8", fastml.direction = "in", fastml.stream = 2 : i64},
+    %z : memref<2x1xi8> {fastml.name = "z", fastml.elements = "s8", fastml.direction = "in", fastml.stream = 2 : i64},
+    %y : memref<2x1xi8> {fastml.name = "y", fastml.elements = "s8", fastml.direction = "out", fastml.stream = 2 : i64})
+    attributes {fastml.top, fastml.dataflow, fastml.ii = 2 : i64, fastml.latency = 3 : i64} {
+  func.call @order(%x, %z, %y) : (memref<2x1xi8>, memref<2x1xi8>, memref<2x1xi8>) -> ()
+  func.return
+}
+func.func private @order(
+    %x : memref<2x1xi8> {fastml.port = "x", fastml.elements = "s8", fastml.direction = "in"},
+    %z : memref<2x1xi8> {fastml.port = "z", fastml.elements = "s8", fastml.direction = "in"},
+    %y : memref<2x1xi8> {fastml.port = "y", fastml.elements = "s8", fastml.direction = "out"})
+    attributes {fastml.process, fastml.ii = 2 : i64, fastml.latency = 1 : i64,
+                fastml.reorder = {index = dense<[1, 0]> : tensor<2xi64>, fill = dense<0> : tensor<1xi64>}} {
+  func.return
+}

@@ -79,7 +79,7 @@ def streamed(model: ImageModel, folder: Path, flavour: str, **options: object) -
 def test_a_model_in_every_flavour(flavour: str, tmp_path: Path) -> None:
     design = streamed(image_models.tiny(), tmp_path, flavour)
     found = design.verify(vectors=6, levels=("fastml", "affine", "csim"))
-    assert len(found.counts.edges) == 7
+    assert len(found.counts.edges) >= 7
     fifos = design.csim.design.fifos
     assert max(fifos.values(), default=0) <= 4  # lines are in the functions that need them
 

@@ -10,6 +10,7 @@ import fastml
 from fastml.compiler.support.diagnostics import FastmlError
 
 PULSES = Path(__file__).parents[2] / "examples" / "pulses.onnx"
+EDGES = {"converter", "hidden_sum", "hidden", "output_sum"}
 STREAM = {"io": "stream", "reuse": 8, "input_beats": 4, "output_beats": 3}
 
 
@@ -22,7 +23,7 @@ def tools(require_tool: Callable[[str], str]) -> None:
 def test_folded_layers_are_loops_with_lanes_of_constants() -> None:
     design = fastml.compile(PULSES, reuse=8, hls="oneapi")
     found = design.verify(vectors=50, levels=("fastml", "affine", "csim"))
-    assert len(found.counts.edges) == 5
+    assert found.counts.edges >= EDGES
     assert found.counts.cycles
     text = "".join(design.csim.design.files.values())
     assert "[[intel::initiation_interval(1)]]" in text
@@ -34,7 +35,7 @@ def test_streams_carry_the_same_values(flavour: str) -> None:
     """Folded processes between streams, fed and read in several beats a frame."""
     design = fastml.compile(PULSES, hls=flavour, **STREAM)
     found = design.verify(vectors=40, levels=("affine", "csim"))
-    assert len(found.counts.edges) == 5
+    assert found.counts.edges >= EDGES
     assert found.untimed == ("affine",)
     assert found.notes[-1] == "csim: values alone, since C++ has no time of streams"
     assert design.csim.design.streams == (flavour != "oneapi")

@@ -9,12 +9,14 @@ from xdsl.dialects.builtin import ModuleOp
 
 from fastml.compiler.emit.hls.flavours import Flavour
 from fastml.compiler.emit.hls.program import CppProgram, print_program
+from fastml.dialects import directives
 from fastml.dialects.fastml import element_type
 from fastml.dialects.grid import FixedType
 from fastml.lowering.hls_line_buffers import HlsLineBuffers
 from fastml.lowering.hls_tiling import HlsTiling
 from fastml.lowering.hls_wiring import HlsWiring
-from fastml.runtime.affine import program_of
+from fastml.runtime.affine import program_of, top_function
+from fastml.runtime.affine_time import schedule_of
 from fastml.runtime.csim import CppDesign, CppTap
 from fastml.runtime.host import Host
 from fastml.runtime.levels import PULSE, RV
@@ -55,16 +57,16 @@ def design_of(program: CppProgram, module: ModuleOp) -> CppDesign:
     The schedule does not depend on data, so one frame of zeros tells when every element of
     every edge is there. Of a network of processes only its II and latency are known.
     """
-    scheduled = program_of(module)
+    top, flavour = top_function(module), program.flavour
     leaving = {port.edge for port in program.ports if port.is_output}
-    leaving -= {port.name for port in scheduled.inputs}
+    leaving -= {port.edge for port in program.ports if not port.is_output}
     cycles = dict[str, tuple[int, ...]]()
-    if not scheduled.is_stream:
+    if not program.network:
+        scheduled = program_of(module)
         names = list(dict.fromkeys([*(tap.edge for tap in program.taps), *sorted(leaving)]))
         beats = {p.port: np.zeros((p.beats, len(p.elements)), np.int64) for p in scheduled.inputs}
         trace = scheduled.simulate(Stimulus(beats, np.zeros(1, np.int64)), names)
         cycles = {name: tuple(trace.taps[name].cycles[0].tolist()) for name in names}
-    flavour = program.flavour
     taps = {
         tap.edge: CppTap(tap.elements, cycles.get(tap.edge, ()), tap.beats) for tap in program.taps
     }
@@ -81,9 +83,9 @@ def design_of(program: CppProgram, module: ModuleOp) -> CppDesign:
         program.top,
         ports,
         taps,
-        scheduled.initiation_interval,
-        scheduled.latency,
-        RV if scheduled.is_stream else PULSE,
+        schedule_of(top, directives.II),
+        schedule_of(top, directives.LATENCY),
+        RV if program.network else PULSE,
         program.streams,
         program.fifos,
     )

@@ -42,6 +42,8 @@ class CppProgram:
     ports: tuple[CppPort, ...]
     taps: tuple[Tap, ...]
     """Edges between the stages, in the order of their ``FASTML_TAP``."""
+    network: bool = False
+    """Whether it is a network of processes."""
     streams: bool = False
     """Whether the ports are streams of beats."""
     fifos: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -221,8 +223,8 @@ class ProgramPrinter:
             streams = f"{self.name}_streams.h"
             files[streams] = _guarded(streams, stream_header(self.flavour))
         taps = tuple(self.taps)
-        streaming = self.streams is not None
-        return CppProgram(self.flavour, self.name, files, self.ports, taps, streaming, fifos)
+        kind = self.flow is not None, self.streams is not None
+        return CppProgram(self.flavour, self.name, files, self.ports, taps, *kind, fifos)
 
     def _source(
         self, functions: Sequence[func.FuncOp], definitions: Sequence[Sequence[str]]

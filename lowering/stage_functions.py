@@ -311,6 +311,7 @@ class StageFunction:
         return x if isinstance(x, Scalar) else self.load(*x)
 
     def _elementwise(self, stage: qflow.StageOp) -> None:
+        whole: list[int] = stage.whole_steps.tolist() if isinstance(stage, qflow.RescaleOp) else []
         for element, cycle in enumerate(self.answer.cycles.tolist()):
             low, high = int(self.result.lows[element]), int(self.result.highs[element])
             if low == high:
@@ -319,7 +320,7 @@ class StageFunction:
             x = self.load(0, element)
             match stage:
                 case qflow.RescaleOp():
-                    y = self._rescale(stage, x, element, cycle)
+                    y = self._rescale(stage, x, element, whole[element], cycle)
                 case qflow.ThresholdOp():
                     y = self._threshold(stage, x, element, cycle)
                 case qflow.LookupOp():
@@ -333,10 +334,11 @@ class StageFunction:
                     raise AssertionError(f"no lowering of {stage.name}")
             self.store(element, y)
 
-    def _rescale(self, stage: qflow.RescaleOp, x: Scalar, element: int, start: int) -> Scalar:
+    def _rescale(
+        self, stage: qflow.RescaleOp, x: Scalar, element: int, whole: int, start: int
+    ) -> Scalar:
         names = ("offset", "shift", "low", "high")
         offset, shift, low, high = (int(getattr(stage, n).integers[element]) for n in names)
-        whole = int(stage.whole_steps[element])
         rounding = stage.rounding.data
         return rescale(self.builder, x, offset, whole, shift, rounding, low, high, start)
 

@@ -192,8 +192,8 @@ class WindowOp(AccessOp):
 
 def _window_channel(source: ChannelType, rows: Table, cols: Table, fill: Integers) -> ChannelType:
     """Return the channel of windows: ranges over all positions."""
-    inside = (rows >= 0).any(axis=0)[:, None] & (cols >= 0).any(axis=0)[None, :]
-    outside = (rows < 0).any(axis=0)[:, None] | (cols < 0).any(axis=0)[None, :]
+    inside = np.logical_and.outer(rows.max(axis=0) >= 0, cols.max(axis=0) >= 0)
+    outside = np.logical_or.outer(rows.min(axis=0) < 0, cols.min(axis=0) < 0)
     lows, highs = _with_fill(source, fill, inside.reshape(-1, 1), outside.reshape(-1, 1))
     beats = len(rows) * len(cols)
     return ChannelType.of((lows.size,), lows.reshape(-1), highs.reshape(-1), beats=beats)

@@ -232,7 +232,7 @@ class Run:
         state = State(
             depth=depths,
             dirty=[1] * actors,
-            count=[0] * actors,
+            counts=[0] * actors,
             come=[0] * len(depths),
             gone=[0] * len(depths),
             fired=np.zeros(sum(limits), np.int64),
@@ -247,8 +247,8 @@ class Run:
         state = self.state
         state.depth[:] = [-1 if fifo.depth is None else fifo.depth for fifo in self.network.fifos]
         state.dirty[:] = [1] * len(state.dirty)
-        for counts in (state.count, state.come, state.gone):
-            counts[:] = [0] * len(counts)
+        for numbers in (state.counts, state.come, state.gone):
+            numbers[:] = [0] * len(numbers)
 
     def settle(self) -> None:
         """Fire until nothing can."""
@@ -258,7 +258,7 @@ class Run:
         """Give a full FIFO what its reader waits for, or one slot more; return its depth."""
         net, state, fifo = self.net, self.state, self.numbers[name]
         reader = net.reader[fifo]
-        phase = state.count[reader] % net.phases[reader]
+        phase = state.counts[reader] % net.phases[reader]
         looks = [
             net.needs[net.read_pattern[read] + phase]
             for read in range(net.reads_at[reader], net.reads_at[reader + 1])
@@ -271,15 +271,15 @@ class Run:
     def stuck(self) -> bool:
         """Return whether something remains to be done, with nothing that can."""
         net, state = self.net, self.state
-        actors = range(len(state.count))
+        actors = range(len(state.counts))
         unfinished = any(c > g for c, g in zip(state.come, state.gone, strict=True))
-        unfinished |= any(state.count[actor] % net.phases[actor] for actor in actors)
+        unfinished |= any(state.counts[actor] % net.phases[actor] for actor in actors)
         return unfinished or any(not self._starved(actor) for actor in actors)
 
     def _starving(self, actor: int) -> list[int]:
         """Return the FIFOs whose tokens the next firing lacks."""
         net, state = self.net, self.state
-        phase = state.count[actor] % net.phases[actor]
+        phase = state.counts[actor] % net.phases[actor]
         return [
             net.read_fifo[read]
             for read in range(net.reads_at[actor], net.reads_at[actor + 1])
@@ -290,7 +290,7 @@ class Run:
     def _full(self, actor: int) -> list[int]:
         """Return the FIFOs whose slots the next firing lacks."""
         net, state = self.net, self.state
-        phase = state.count[actor] % net.phases[actor]
+        phase = state.counts[actor] % net.phases[actor]
         return [
             net.write_fifo[write]
             for write in range(net.writes_at[actor], net.writes_at[actor + 1])
@@ -302,7 +302,7 @@ class Run:
     def _starved(self, actor: int) -> bool:
         """Return whether the next firing waits for a token (a source: has no more beats)."""
         if actor < len(self.beats):
-            return bool(self.state.count[actor] >= self.beats[actor])
+            return bool(self.state.counts[actor] >= self.beats[actor])
         return bool(self._starving(actor))
 
     def culprit(self) -> str | None:
@@ -338,7 +338,7 @@ class Run:
         """Return the times so far."""
         net, state, network = self.net, self.state, self.network
         starts, fired = net.fired_at, np.asarray(state.fired, np.int64)
-        fires = [fired[at : at + n] for at, n in zip(starts, state.count, strict=True)]
+        fires = [fired[at : at + n] for at, n in zip(starts, state.counts, strict=True)]
         names = [a.name for a in (*network.sources, *network.processes, *network.sinks)]
         inner, last = len(network.sources), len(names) - len(network.sinks)
 

@@ -4,16 +4,16 @@ One text for both: :func:`settle` runs on lists, which Python reads fastest, or,
 numba, on arrays.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 COMPILED = 1 << 18
 """Firings from which on compiled code is worth the time that it takes to load."""
 
-Numbers = Sequence[int] | Any
+Numbers: TypeAlias = Any
 """A list, or an ``int64`` array."""
 
 
@@ -59,7 +59,7 @@ class State(NamedTuple):
     """Slots of each FIFO; -1 for as many as it takes."""
     dirty: Numbers
     """1 for actors that may be able to fire."""
-    count: Numbers
+    counts: Numbers
     """Firings of each actor so far."""
     come: Numbers
     """Tokens that each FIFO has been given so far."""
@@ -111,7 +111,7 @@ def move(net: Layout, run: State, actor: int, phase: int, time: int) -> None:
 
 def fire(net: Layout, run: State, actor: int) -> bool:
     """Fire an actor as often as tokens and slots allow; return whether it did at all."""
-    first = count = run.count[actor]
+    first = count = run.counts[actor]
     interval, phases, limit = net.intervals[actor], net.phases[actor], net.limits[actor]
     fired_at, waits_at, ready_at = net.fired_at[actor], net.waits_at[actor], net.ready_at[actor]
     phase = count % phases
@@ -129,7 +129,7 @@ def fire(net: Layout, run: State, actor: int) -> bool:
         count += 1
         phase = phase + 1 if phase + 1 < phases else 0
         since = time + interval
-    run.count[actor] = count
+    run.counts[actor] = count
     return count > first
 
 
@@ -161,7 +161,8 @@ def compiled() -> Callable[[Layout, State], None] | None:
     for part in (earliest, move, fire):
         extending.register_jitable(inline="always")(part)
     # nothing is allocated, so that no array needs to be counted: that is most of the time
-    return numba.njit(cache=True, _nrt=False)(settle)
+    options: dict[str, Any] = {"cache": True, "_nrt": False}
+    return cast(Callable[[Layout, State], None], numba.njit(**options)(settle))
 
 
 def prepared(net: Layout, run: State, *, arrays: bool) -> tuple[Layout, State]:

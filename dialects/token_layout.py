@@ -26,14 +26,15 @@ class _Flat:
         key = tuple(map(id, patterns))
         if key not in self.places:
             self.places[key] = self.size
-            self.parts.append(np.stack(patterns).astype(np.int64))
+            self.parts.append(np.array(patterns, np.int64))
             self.size += len(patterns[0])
         return self.places[key]
 
     def rows(self, count: int) -> list[NDArray[Any]]:
         """Return ``count`` patterns that belong together, each end to end."""
         none = np.zeros((count, 0), np.int64)
-        return list(np.concatenate([none, *self.parts], axis=1))
+        joined = np.concatenate([none, *self.parts], axis=1)
+        return [joined[row] for row in range(count)]
 
 
 @dataclass(frozen=True)

@@ -372,9 +372,18 @@ class Sizer:
         first = self.first_frame(depths).fifos
         return {name: max(steady[name], first[name].needs, 1) for name in steady}
 
+    def _possible(self, name: str) -> int:
+        """Return a depth that no FIFO can go below without costing something."""
+        looks = [r.needs for p in self.network.processes for r in p.reads if r.fifo == name]
+        writes = [w for p in self.network.processes for w in p.writes if w.fifo == name]
+        # a token occupies its slot from the firing of its writer until the cycle after its pop
+        occupied = 2 + max((write.latency for write in writes), default=0)
+        rate = -(-self.runs.tokens[name] * occupied // self.ii)
+        return max(1, rate, *(int(needs.max(initial=0)) for needs in looks))
+
     def _least(self, depths: Mapping[str, int | None], name: str, enough: int) -> int:
         """Return the least depth of one FIFO, the others as they are; more never costs."""
-        low, high, step = 1, enough, 1
+        low, high, step = min(self._possible(name), enough), enough, 1
         while low < high and self.keeps({**depths, name: max(high - step, low)}):
             high, step = max(high - step, low), 2 * step
         low = max(low, high - step + 1)

@@ -91,15 +91,15 @@ def test_the_graphs_hold_what_is_to_be_tested() -> None:
 def test_values_of_every_process(seed: int) -> None:
     graph, module = build(seed)
     level = open_level("qflow", module)
-    changes = [op for op in graph.block.ops if isinstance(op, qflow.BeatsOp)]
-    sources = {op: op.input.owner for op in changes}
-    made = {op.result: op.edge.data for op in graph.block.ops if hasattr(op, "edge")}
+    kinds = (qflow.BeatsOp, qflow.StageOp)
+    made = {op.result: op.edge.data for op in graph.block.ops if isinstance(op, kinds)}
     made |= {value: name for name, value in graph.graph.inputs.items()}
-    taps = sorted({name for value, name in made.items() if not _is_fifo(value.owner)})
+    taps = sorted(made.values())
+    changes = [op for op in graph.block.ops if isinstance(op, qflow.BeatsOp)]
     for stalls in (False, True):
         trace = level.simulate(graph.stimulus(FRAMES, stalls=stalls), taps)
         for op in changes:
-            fifo = sources[op]
+            fifo = op.input.owner
             assert isinstance(fifo, qflow.FifoOp)
             before = trace.taps[made[fifo.input]].values
             before = before.reshape(FRAMES, -1, len(channel_of(op.input)))
@@ -145,7 +145,3 @@ def test_all_levels_agree_on_every_edge(seed: int) -> None:
             assert np.array_equal(signal.values, found.taps[edge].values), f"{name}: {edge}"
             cycles = np.broadcast_to(found.taps[edge].cycles, signal.cycles.shape)
             assert np.array_equal(signal.cycles, cycles), f"{name}: {edge}"
-
-
-def _is_fifo(owner: object) -> bool:
-    return isinstance(owner, qflow.FifoOp)

@@ -197,7 +197,8 @@ def test_columns_are_found_again(axis: tuple[int, Array]):
     size, table = axis
     found = columns_of(ArrayAttr.get(table).data, size)
     assert found is not None
-    assert np.array_equal(found.table(*table.shape, size), table)
+    count, kernel = (int(length) for length in table.shape)
+    assert np.array_equal(found.table(count, kernel, size), table)
 
 
 @pytest.mark.parametrize(

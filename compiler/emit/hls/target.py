@@ -14,7 +14,10 @@ from fastml.compiler.support.diagnostics import FastmlError, in_file
 
 @dataclass(frozen=True)
 class HlsTarget(Target):
-    """Print every file of C++ after a line ``//--- NAME``; ``hls-tiling`` may come before."""
+    """Print every file of C++ after a line ``//--- NAME``.
+
+    The passes ``hls-line-buffers`` and ``hls-tiling`` may come before.
+    """
 
     name = "hls"
 

@@ -336,7 +336,9 @@ class StreamLowering(NetworkLowering):
         if window.is_identity:
             return source
         edge = self.builder.fresh(f"{op.edge_name}:window")
-        made = qflow.WindowOp(edge, source, window.size, window.rows, window.cols, fill)
+        pads = bool(np.any(window.rows < 0) or np.any(window.cols < 0))
+        tables = window.rows, window.cols
+        made = qflow.WindowOp(edge, source, window.size, *tables, fill if pads else None)
         return self.builder.process(made, op)
 
     def _conv(self, op: fastml_spatial.ConvOp) -> SSAValue:

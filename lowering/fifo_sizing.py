@@ -24,7 +24,7 @@ from fastml.dialects.token_flow import (
 )
 from fastml.lowering.paced_runs import MANY, PacedRuns
 
-EFFORT = 250_000_000
+EFFORT = 500_000_000
 """Firings to run before the search for the least depths is cut short."""
 
 Depths: TypeAlias = dict[str, int | None]

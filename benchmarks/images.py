@@ -68,6 +68,9 @@ def by_executor(model: Path) -> Predict:
     """Return the QONNX executor, which runs each node in ONNX Runtime or NumPy."""
     wrapper: Any = import_module("qonnx.core.modelwrapper").ModelWrapper(str(model))
     execute: Any = import_module("qonnx.core.onnx_exec").execute_onnx
+    (opset,) = [entry.version for entry in wrapper.model.opset_import if not entry.domain]
+    # it runs what wraps a standard operator in the set that this domain has
+    wrapper.set_opset_import("qonnx.custom_op.channels_last", opset)
     (name,) = [output.name for output in wrapper.graph.output]
     return lambda x: execute(wrapper, {INPUT: x})[name]
 

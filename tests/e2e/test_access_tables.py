@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from line_buffer_graphs import CONTEXT, Case, line, lowered, orders, run, windows
-from xdsl.dialects.builtin import DenseIntOrFPElementsAttr, DictionaryAttr, ModuleOp
+from xdsl.dialects.builtin import (
+    DenseIntOrFPElementsAttr,
+    DictionaryAttr,
+    ModuleOp,
+    TensorType,
+    i64,
+)
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.parser import Parser
@@ -37,7 +43,7 @@ def changed(module: ModuleOp, table: int, entry: int, by: int) -> str:
     values = np.broadcast_to(np.array(list(dense.get_values())), (int(np.prod(dense.get_shape())),))
     values = values.copy()
     values[entry % len(values)] += by
-    new = DenseIntOrFPElementsAttr.from_list(dense.type, values.tolist())
+    new = DenseIntOrFPElementsAttr.from_list(TensorType(i64, dense.get_shape()), values.tolist())
     function.attributes[key] = DictionaryAttr(dict(tables.data) | {name: new})
     return f"{name}[{entry % len(values)}] + {by}"
 

@@ -472,12 +472,12 @@ def _dots(beats: Beats) -> Integers:
     return sums[:, [1, 3]]
 
 
-MATRIX = np.array([[1, 4], [-2, -16], [3, 15]])
+MATRIX = np.array([[1, 4], [-2, -13], [3, 13]])
 
 DENSE = """
 "memref.global"() <{sym_name = "weights", sym_visibility = "private", constant,
   type = memref<2x3xi5>,
-  initial_value = dense<[[1, -2, 3], [4, -16, 15]]> : tensor<2x3xi5>}> : () -> ()
+  initial_value = dense<[[1, -2, 3], [4, -13, 13]]> : tensor<2x3xi5>}> : () -> ()
 """ + _function(
     "dense",
     [_argument("x", "3xi6", "3 x s6", "in"), _argument("y", "2xi11", "2 x s11", "out")],

@@ -96,7 +96,7 @@ def auto_pad_of(node: Node) -> str:
 def sliding_windows(
     node: Node, sizes: Sequence[int], kernel: Sequence[int], channels_last: bool
 ) -> Sliding:
-    """Read strides, dilations and pads; resolve ``auto_pad``."""
+    """Read strides, dilations and pads; resolve ``auto_pad``. :func:`checked` comes next."""
     count = len(sizes)
     strides = sizes_of(node, "strides", count, 1, 1)
     dilations = sizes_of(node, "dilations", count, 1, 1)
@@ -106,7 +106,7 @@ def sliding_windows(
     axes = [AxisWindows(*of_axis) for of_axis in each]
     if how in ("SAME_UPPER", "SAME_LOWER"):
         axes = [_same(axis, upper=how == "SAME_UPPER") for axis in axes]
-    return checked(node, Sliding(tuple(axes), channels_last))
+    return Sliding(tuple(axes), channels_last)
 
 
 def _same(axis: AxisWindows, *, upper: bool) -> AxisWindows:

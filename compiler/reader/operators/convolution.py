@@ -60,7 +60,7 @@ def _convolution(node: Node, *, channels_last: bool) -> Value:
     if group * inner != channels or shape[0] % group:
         message = f"{group} groups of {inner} channels, and {shape[0]} results, do not fit the"
         raise node.error("FML-IMP-SHAPE", f"{message} operand's {channels} channels")
-    sliding = sliding_windows(node, sizes, kernel, channels_last)
+    sliding = checked(node, sliding_windows(node, sizes, kernel, channels_last))
     return _build(node, data, weights, sliding, group)
 
 

@@ -56,7 +56,7 @@ def max_pool_channels_last(node: Node) -> Value:
 
 def _max_pool(node: Node, *, channels_last: bool) -> Value:
     data, sizes = spatial_operand(node, node.take(0), channels_last)
-    sliding = _pool_windows(node, sizes, channels_last)
+    sliding, _ = _pool_windows(node, sizes, channels_last)
     if any(not seen(axis, end=-1).all() for axis in sliding.axes):
         raise node.error("FML-IMP-ATTR", "a window sees pads alone")
     build = partial(
@@ -85,10 +85,7 @@ def average_pool(node: Node) -> Value:
     """Average over windows: an exact sum, divided in fp32 by the number of elements."""
     data, sizes = spatial_operand(node, node.take(0), False)
     counts_pads = node.flag("count_include_pad") if node.schema.since >= 7 else False
-    sliding = _pool_windows(node, sizes, False)
-    pads = [axis.end for axis in sliding.axes]
-    if "ceil_mode" in node.schema.attributes and node.flag("ceil_mode"):
-        pads = [axis.end for axis in sliding_windows(node, sizes, sliding.kernel, False).axes]
+    sliding, pads = _pool_windows(node, sizes, False)
     counts = [
         seen(axis, end=end if counts_pads else -1)
         for axis, end in zip(sliding.axes, pads, strict=True)
@@ -130,8 +127,12 @@ def global_max_pool(node: Node) -> Value:
     return reduced(node, node.edge, data, Reduction.MAX, list(range(-len(sizes), 0)))
 
 
-def _pool_windows(node: Node, sizes: list[int], channels_last: bool) -> Sliding:
-    """Read the attributes of a pool; windows that ``ceil_mode`` adds have pads, too."""
+def _pool_windows(node: Node, sizes: list[int], channels_last: bool) -> tuple[Sliding, list[int]]:
+    """Read the attributes of a pool; return its windows, and the pads after each axis.
+
+    What a window that ``ceil_mode`` adds has beyond those is a pad of the windows, too, but
+    never counts.
+    """
     kernel = node.integers("kernel_shape")
     assert kernel is not None, "the schema requires it"
     if len(kernel) != len(sizes) or min(kernel) < 1:
@@ -146,10 +147,11 @@ def _pool_windows(node: Node, sizes: list[int], channels_last: bool) -> Sliding:
         if how.startswith("SAME") and axis.dilation > 1:
             message = f"attributes 'auto_pad={how}' and 'dilations' are not implemented together"
             raise node.error("FML-IMP-ATTR", message, "give 'pads' instead")
+    pads = [axis.end for axis in sliding.axes]
     if "ceil_mode" in node.schema.attributes and node.flag("ceil_mode"):
         axes = tuple(_with_last(node, axis, how) for axis in sliding.axes)
-        sliding = checked(node, Sliding(axes, channels_last))
-    return sliding
+        sliding = Sliding(axes, channels_last)
+    return checked(node, sliding), pads
 
 
 def _with_last(node: Node, axis: AxisWindows, how: str) -> AxisWindows:

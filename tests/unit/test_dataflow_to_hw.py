@@ -185,9 +185,9 @@ MUTANTS = [
     ("chain", "%5 = hw.constant -2 : i2", "%5 = hw.constant 1 : i2"),  # two cycles for three
     ("chain", "comb.and %x_valid, %y_ready", "comb.or %x_valid, %y_ready"),
     ("fork", "comb.mux %reserve, %1, %2", "comb.mux %push, %1, %2"),  # late credits
-    ("serial", "%2 = hw.constant -2 : i2", "%2 = hw.constant 1 : i2"),  # two phases for three
-    ("serial", "%12 = comb.icmp eq %state1, %7", "%12 = comb.icmp eq %state1, %0"),
-    ("dot", "comb.mux %fire_d2, %add2, ", "comb.mux %fire_d1, %add2, "),  # enabled too early
+    ("serial", "%5 = hw.constant -2 : i2", "%5 = hw.constant 1 : i2"),  # two phases for three
+    ("serial", "%12 = comb.icmp eq %state1, %11", "%12 = comb.icmp eq %state1, %0"),
+    ("dot", "comb.mux %fire_d2, %add1, ", "comb.mux %fire_d1, %add1, "),  # enabled too early
 ]
 
 

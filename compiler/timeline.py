@@ -92,7 +92,10 @@ def draw_text(report: Mapping[str, Any]) -> list[str]:
         bar = "".join(mark * repeat for mark in bar)
         span = f"{row.start:>{digits}}..{row.end:<{digits}}"
         lines.append(f"  {name:<{width}}  {span}  |{bar}|  {row.note}".rstrip())
-    return lines + _queue_lines(queues_of(report))
+    lines += _queue_lines(queues_of(report))
+    if report.get("spare_slots"):
+        lines.append("  the search for least depths was cut short: some may have slots to spare")
+    return lines
 
 
 def _queue_lines(queues: Sequence[Queue]) -> list[str]:

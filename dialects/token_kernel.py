@@ -161,8 +161,12 @@ def compiled() -> Callable[[Layout, State], None] | None:
     for part in (earliest, move, fire):
         extending.register_jitable(inline="always")(part)
     # nothing is allocated, so that no array needs to be counted: that is most of the time
-    options: dict[str, Any] = {"cache": True, "_nrt": False}
-    return cast(Callable[[Layout, State], None], numba.njit(**options)(settle))
+    options: dict[str, Any] = {"_nrt": False}
+    try:
+        made = numba.njit(cache=True, **options)(settle)
+    except RuntimeError:  # there is no folder to keep the code in
+        made = numba.njit(**options)(settle)
+    return cast(Callable[[Layout, State], None], made)
 
 
 def prepared(net: Layout, run: State, *, arrays: bool) -> tuple[Layout, State]:

@@ -12,6 +12,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import IntAttr, ModuleOp
 from xdsl.ir import SSAValue
 
+from fastml.compiler.flow_report import describe_flow
 from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import qflow
 from fastml.dialects.array import ArrayAttr, integer_array
@@ -20,6 +21,7 @@ from fastml.dialects.qflow_network import network_of
 from fastml.dialects.qflow_processes import processes_of
 from fastml.dialects.qflow_streams import join_beats, split_beats
 from fastml.dialects.token_flow import DeadlockError
+from fastml.lowering import fifo_sizing
 from fastml.lowering.qflow_schedule import QflowSchedule
 from fastml.lowering.qflow_size_fifos import QflowSizeFifos
 from fastml.lowering.qflow_solve import QflowSolve
@@ -309,6 +311,27 @@ def test_beats_through_a_network():
     assert trace.taps["send"].cycles[:3, 0].tolist() == [19, 20, 21]
     assert trace.outputs["y"].cycles[0, 0] == 21
     assert fifo_depths(module)["skip"] > 17
+
+
+def test_a_search_that_was_cut_short_is_marked(monkeypatch: pytest.MonkeyPatch):
+    module, least = deep_skip(), deep_skip()
+    QflowSizeFifos().apply(Context(), least)
+    assert graph_of(least).spare_slots is None
+    assert "spare_slots" not in describe_flow(graph_of(least))
+    monkeypatch.setattr(fifo_sizing, "MANY", 0)
+    monkeypatch.setattr(fifo_sizing, "EFFORT", 0)
+    QflowSizeFifos().apply(Context(), module)
+    graph = graph_of(module)
+    assert graph.spare_slots is not None
+    assert (graph.ii, graph.latency) == (graph_of(least).ii, graph_of(least).latency)
+    assert describe_flow(graph)["spare_slots"] is True
+    shallow = fifo_depths(least)
+    assert all(depth >= shallow[name] for name, depth in fifo_depths(module).items())
+    # found again without a limit, it is marked no more
+    monkeypatch.undo()
+    QflowSizeFifos().apply(Context(), module)
+    assert graph.spare_slots is None
+    assert fifo_depths(module) == shallow
 
 
 def test_given_depths():

@@ -56,6 +56,14 @@ def test_processes_fire_and_fifos_fill():
     assert high == {"x.fifo": (1, 2), "d.fifo": (1, 2), "m.fifo": (1, 3)}
 
 
+def test_a_search_that_was_cut_short_is_told():
+    report = flow()
+    lines = draw_text({"name": "net", **report})
+    told = "  the search for least depths was cut short: some may have slots to spare"
+    assert told not in lines
+    assert draw_text({"name": "net", **report, "spare_slots": True}) == [*lines, told]
+
+
 def test_a_design_without_fifos_has_no_processes():
     assert describe_flow(fastml.compile(PULSES).graph) == {}
 

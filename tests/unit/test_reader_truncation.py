@@ -117,3 +117,20 @@ def test_padding_off_every_grid_is_refused(write: Write):
     path = write([helper.make_node("Pad", ["x", "p", "v"], ["y"])], {"x": (1, 4)}, ["y"], constants)
     with pytest.raises(FastmlError, match="FML-GRID"):
         read_onnx(path, {"x": "uint8/255"})
+
+
+@pytest.mark.parametrize(("axis", "grid"), [(1, "scaled"), (2, "fixed<s5, 3>")])
+def test_branches_of_several_scales_join(axis: int, grid: str, write: Write, onnxruntime_run: Any):
+    """Channels keep a scale each; positions share the greatest common step."""
+    node = helper.make_node("Concat", ["x", "z"], ["y"], axis=axis)
+    path = write([node], {"x": (1, 2, 3, 3), "z": (1, 2, 3, 3)}, ["y"], {})
+    types = {"x": "int4*0.25", "z": "int5*0.125"}
+    module = read_onnx(path, types)
+    module.verify()
+    (network,) = module.ops
+    joined = next(value for name, value in network.edges.items() if name == "y")
+    assert grid in str(joined.type)
+    given = {n: np.arange(-8, 10).reshape(1, 2, 3, 3).clip(-8, 7) for n in types}
+    inputs = {"x": given["x"].astype(F) / 4, "z": given["z"].astype(F) / 8}
+    (expected,) = onnxruntime_run(path, inputs)
+    np.testing.assert_array_equal(evaluate(module, inputs).outputs["y"].real, expected)

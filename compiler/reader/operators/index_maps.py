@@ -11,7 +11,7 @@ from fastml.compiler.reader.node import Node
 from fastml.compiler.reader.onnx_file import Plain
 from fastml.compiler.reader.registry import operator
 from fastml.compiler.reader.values import Batch, Constant, Value, Varying
-from fastml.dialects import inference
+from fastml.dialects import inference, inference_joins
 from fastml.dialects.fastml import ConstantOp, MulOp
 
 Picks: TypeAlias = NDArray[np.int64]
@@ -315,11 +315,24 @@ def _join(node: Node, values: Sequence[Value], axis: int, batch: Batch | None) -
     node.check_size(index.shape)
     if any(node.is_real(operand) for operand in operands):
         operands = [_as_real(node, operand) for operand in operands]
+    elif 1 < axis < index.ndim - 1:  # of positions, never of channels: one step for all
+        operands = _on_one_step(node, operands)
     flat = index.ravel()
     result = node.exact(
         lambda: inference.rearrange(node.edge, operands, flat, index.shape, node.fresh)
     )
     return Varying(result, batch)
+
+
+def _on_one_step(node: Node, operands: list[SSAValue]) -> list[SSAValue]:
+    """Put quantised operands on a common step, if one of a bounded width holds them."""
+    try:
+        made, operands = inference_joins.on_one_step(operands, node.fresh)
+    except inference.GridError:  # then the scale varies over positions
+        return operands
+    if made:
+        node.emit(made)
+    return operands
 
 
 def _as_real(node: Node, operand: SSAValue) -> SSAValue:

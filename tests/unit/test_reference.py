@@ -57,6 +57,34 @@ def test_relu(write: Callable[..., Path], onnxruntime_run: Runner):
     np.testing.assert_array_equal(evaluate("fastml.relu", [x], {}), expected)
 
 
+@pytest.mark.parametrize("slopes", ["between", "any", "ends"])
+def test_leaking_slopes(slopes: str, write: Callable[..., Path], onnxruntime_run: Runner):
+    x = hard_numbers((300, 4))
+    slope = {"between": [0.1, 0.25, 1, 1e-9], "any": [-0.5, 3, 0.3, 1], "ends": [0, 1, 1, 0]}
+    operands = [x, np.array(slope[slopes], np.float32)]
+    expected = run_one("PRelu", operands, write, onnxruntime_run)
+    np.testing.assert_array_equal(evaluate("fastml.prelu", operands, {}), expected)
+
+
+@pytest.mark.parametrize(("operator", "name"), [("Max", "max"), ("Min", "min")])
+def test_extrema(operator: str, name: str, write: Callable[..., Path], onnxruntime_run: Runner):
+    operands = [hard_numbers((300, 100), 1), hard_numbers((300, 100), 2)]
+    expected = run_one(operator, operands, write, onnxruntime_run)
+    np.testing.assert_array_equal(evaluate(f"fastml.{name}", operands, {}), expected)
+
+
+def test_rounding_to_whole_numbers(write: Callable[..., Path], onnxruntime_run: Runner):
+    x = hard_numbers((300, 100))
+    expected = run_one("Round", [x], write, onnxruntime_run)
+    np.testing.assert_array_equal(evaluate("fastml.round", [x], {}), expected)
+
+
+def test_directions_of_slopes():
+    slope = np.array([0.5, -0.5, 0], np.float32)
+    direction = reference.ELEMENTWISE["fastml.prelu"].direction
+    assert direction([None, slope]).tolist() == [1, 0, 1]
+
+
 @pytest.mark.parametrize("shape", [(200, 64), (5, 7), (3, 64, 5), (2, 3, 8, 8)])
 @pytest.mark.parametrize("opset", [9, 14, 15])
 def test_batch_normalization(

@@ -226,7 +226,7 @@ class Run:
         limits += [tokens[sink.fifo] for sink in network.sinks]
         net = layout_of(network, waits, ready, tokens, limits)
         many = sum(limits) >= COMPILED if fast is None else fast
-        self.settler = (many and compiled()) or settle
+        self.settler = compiled() if many else settle
         depths = [-1 if fifo.depth is None else fifo.depth for fifo in network.fifos]
         actors, slots = len(net.intervals), sum(self.tokens)
         state = State(

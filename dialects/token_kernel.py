@@ -151,13 +151,11 @@ def settle(net: Layout, run: State) -> None:
 
 
 @cache
-def compiled() -> Callable[[Layout, State], None] | None:
-    """Return :func:`settle` compiled, for arrays; ``None`` without numba."""
-    try:
-        import numba  # here, since it takes longer to load than most designs to compile
-        from numba import extending
-    except ImportError:
-        return None
+def compiled() -> Callable[[Layout, State], None]:
+    """Return :func:`settle` compiled, for arrays."""
+    import numba  # here, since it takes longer to load than most designs to compile
+    from numba import extending
+
     for part in (earliest, move, fire):
         extending.register_jitable(inline="always")(part)
     # nothing is allocated, so that no array needs to be counted: that is most of the time

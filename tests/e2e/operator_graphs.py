@@ -292,7 +292,7 @@ def _draw(seed: int, rng: np.random.Generator, names: Sequence[str]) -> Operator
         if edge.sketch.ndim < 2:
             raise Unfit("no axis is left")
         edge = operators()[used[-1]](draft, edge)
-    if draft.chance(0.92):
+    if draft.chance(0.92) or "Quant" not in draft.features:  # else the host computes it all
         edge = draft.quant(edge, plain=draft.chance(0.5))
     return OperatorGraph(
         seed,

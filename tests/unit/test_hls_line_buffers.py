@@ -236,11 +236,12 @@ def test_orders(beats: int, data: st.DataObject, fill: list[int]) -> None:
     [
         ([0, 0, 1, 1, 2, 2], 3),
         ([0, 0, 1, 2, 2, 3, 4], 5),
+        ([0, 1, 1, 2, 2], 3),
         ([0, 2, 3, 5, 6], 8),
         ([-1, 0, -1, -1, 1, -1, -1, 2, -1], 3),
         ([-1, -1, 0, 0, 1, 1, -1], 2),
     ],
-    ids=["repeated", "unevenly", "left out", "stuffed", "repeated and padded"],
+    ids=["repeated", "unevenly", "but for the first", "left out", "stuffed", "repeated and padded"],
 )
 def test_no_frame_is_kept_for_what_is_repeated_or_stuffed(places: list[int], size: int) -> None:
     table = np.array(places)[:, None]
@@ -336,3 +337,9 @@ def test_printing_refuses_another_order_than_that_of_the_stream(place: Any, mess
     with pytest.raises(FastmlError, match=f"tokens of 'x' {message}|tokens of 'x' .*{message}"):
         print_program(module, FLAVOURS["vitis"])
     print_program(module, FLAVOURS["oneapi"])  # which has all of them at hand
+
+
+def test_printing_sees_under_which_conditions_tokens_are_copied() -> None:
+    module, _ = rewritten(window((6, 6), WINDOWED, WINDOWED), channel(36))
+    text = "".join(print_program(module, FLAVOURS["vitis"]).files.values())
+    assert text.count("fastml::take(x_stream") == 1

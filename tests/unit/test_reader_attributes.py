@@ -123,7 +123,7 @@ def case_of(name: str, opset: int) -> Case:
             return Case(["x", "a"], constants={"a": np.array([-1], i)})
         case "Conv" | "ConvTranspose" | "MaxPool" | "AveragePool":
             image = helper.make_node("Reshape", ["x", "s"], ["image"])
-            constants = {"s": np.array([0, 2, 3, 2], i)}
+            constants: dict[str, Any] = {"s": np.array([0, 2, 3, 2], i)}
             if name.endswith("Pool"):
                 return Case(["image"], {"kernel_shape": [2, 1]}, constants, [image])
             shape = (4, 1, 2, 2) if name == "Conv" else (2, 2, 2, 2)

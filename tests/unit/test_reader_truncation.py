@@ -13,6 +13,7 @@ from xdsl.context import Context
 
 from fastml.compiler.reader import read_onnx
 from fastml.compiler.support.diagnostics import FastmlError
+from fastml.dialects.fastml import NetworkOp
 from fastml.lowering.infer_grids import InferGrids
 from fastml.runtime.fastml import evaluate
 
@@ -59,10 +60,11 @@ def test_truncation_gives_the_numbers_of_qonnx(
         got = evaluate(read_onnx(path, {"x": f"int8*{scale}"}), {"x": x}).outputs["y"].real
         given = [F(value) for value in numbers.values()]
         if version == 1:
-            expected = trunc_v1(x, *given, mode)
+            s, z, wide, narrow = given
+            expected = trunc_v1(x, s, z, wide, narrow, mode)
         else:
-            first, last = given[:3], given[3:]
-            expected = trunc_v2(x, *first, 1, 1, *last, mode)
+            s, z, wide, coarse, narrow = given
+            expected = trunc_v2(x, s, z, wide, 1, 1, coarse, narrow, mode)
         np.testing.assert_array_equal(got, expected)
 
 
@@ -128,6 +130,7 @@ def test_branches_of_several_scales_join(axis: int, grid: str, write: Write, onn
     module = read_onnx(path, types)
     module.verify()
     (network,) = module.ops
+    assert isinstance(network, NetworkOp)
     joined = next(value for name, value in network.edges.items() if name == "y")
     assert grid in str(joined.type)
     given = {n: np.arange(-8, 10).reshape(1, 2, 3, 3).clip(-8, 7) for n in types}

@@ -78,8 +78,8 @@ def truncate(node: Node) -> Value:
         low, high = _unclamped(node, data, how)
     else:
         coarse = _one(node, 4, real_scale(node, node.take_constant(4)))
-        ratio = np.float32(2.0) ** np.round(np.log2(coarse / scale))
-        how = _Truncation(scale, zero, ratio, coarse, zero / ratio, ROUNDINGS[mode])
+        ratio = np.float32(np.exp2(np.rint(np.log2(np.float32(coarse / scale)))))
+        how = _Truncation(scale, zero, ratio, coarse, np.float32(zero / ratio), ROUNDINGS[mode])
         signed, narrow, width = node.flag("signed"), node.flag("narrow"), _bits(node, 5)
         high = (1 << (width - signed)) - 1 - (narrow and not signed)
         low = -(1 << (width - 1)) + narrow if signed else 0
@@ -147,7 +147,8 @@ def _unclamped(node: Node, data: Value, how: _Truncation) -> tuple[int, int]:
         message = "the range of what it truncates is not known, and this version does not clamp"
         raise node.error("FML-UNQUANTISED", message, "quantise its input")
     steps = np.rint(np.asarray(bounds, np.float32) / how.scale + how.zero) / how.ratio
-    low, high = (int(end) for end in reference.ROUNDINGS[str(how.rounding)](steps))
+    ends = reference.ROUNDINGS[str(how.rounding)](np.asarray(steps, np.float32))
+    low, high = (int(end) for end in ends)
     return low, high
 
 

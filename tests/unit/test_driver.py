@@ -132,7 +132,7 @@ def test_verify_says_what_it_compared(here: Path, capsys: pytest.CaptureFixture[
     assert main(["verify", MODEL, "--vectors", "64", "--levels", "fastml,qflow,affine,hw"]) == 0
     out = capsys.readouterr().out
     assert "fastml, qflow, affine, hw: 0 divergences in 64 frames" in out
-    assert "of 5 edges" in out
+    assert "of 7 edges" in out
     assert main(["verify", MODEL, "--input", INPUT, "--levels", "fastml,qflow"]) == 0
     assert "in 500 frames" in capsys.readouterr().out
 

@@ -16,6 +16,7 @@ The nest is one pipeline, which a slot enters in every cycle. :class:`Pipeline` 
 cycle of an iteration its parts execute.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,7 @@ def build_dense_loop(
     return nest.build(plan.reuse.data)
 
 
-class _Nest:
+class _Nest(ABC):
     """Builds the function; the orders differ in loops and indices."""
 
     def __init__(
@@ -131,9 +132,9 @@ class _Nest:
         self.tables.append(table)
         return table
 
+    @abstractmethod
     def run(self) -> None:
         """Build what is in the function."""
-        raise NotImplementedError
 
     def range_of(self, group: int, term: int) -> tuple[int, int]:
         """Return the range of what a term takes."""

@@ -208,7 +208,7 @@ class _Streamer:
             )
             made = self._insert(gather, InsertPoint.after(fifo))
             self._fifos(edge, made.result, readers, InsertPoint.after(made))
-        elif len(readers) > 1:
+        elif len(readers) > 1 or self._is_output(readers[0], value):
             fifo = self._insert(self._fifo(f"{name}.fifo", value), point)
             edge = self.builder.fresh(f"{name}:copy")
             every = np.arange(len(whole))
@@ -218,6 +218,11 @@ class _Streamer:
             self._fifos(name, made.result, readers, InsertPoint.after(made))
         else:
             self._fifos(name, value, readers, point)
+
+    def _is_output(self, reader: _Reader, value: SSAValue) -> bool:
+        """Return whether a port would lead to a port, with no process to write its array."""
+        sent = channel_of(value).beats.data == 1 < self.output_beats
+        return not sent and any(isinstance(op, qflow.YieldOp) for op, _ in reader.uses)
 
     def _fifos(
         self, edge: str, value: SSAValue, readers: Sequence[_Reader], point: InsertPoint

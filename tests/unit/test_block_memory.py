@@ -11,7 +11,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_affine_to_hw import beats_of, both, described, lowered, parse, same, top
+from affine_designs import beats_of, both, described, lowered, parse, same, top
 
 from fastml.compiler.emit.hls.flavours import flavour_of
 from fastml.compiler.emit.hls.program import print_program

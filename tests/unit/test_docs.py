@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fastml.compiler.options import OPTIONS
 from fastml.compiler.reader.registry import OPERATORS, load_operators
+from fastml.compiler.support.diagnostics import ERROR_CODES, WARNING_CODES
 from fastml.dialects.fastml import Fastml
 from fastml.dialects.reference import ELEMENTWISE
 from fastml.lowering import PASSES
@@ -51,3 +53,16 @@ def test_architecture_names_what_exists():
     assert len(named) > 40
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing
+
+
+def test_usage_names_every_option():
+    text = "".join((ROOT / "docs" / page).read_text() for page in ("usage.md", "hls.md"))
+    flags = {"-O" if name == "optimise" else f"--{name}" for name in OPTIONS}
+    assert not [flag for flag in flags if not re.search(rf"{flag}(?![a-z-])", text)]
+
+
+def test_usage_lists_every_code():
+    rows = re.findall(
+        r"^\| `(FML-[A-Z-]+)` \| (.*) \|$", (ROOT / "docs/usage.md").read_text(), re.M
+    )
+    assert dict(rows) == ERROR_CODES | WARNING_CODES

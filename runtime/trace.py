@@ -7,6 +7,7 @@ its bit), in arrays of shape ``(beats, elements)``: ``int64`` where 63 bits are 
 ``object`` (Python integers) otherwise.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -124,11 +125,11 @@ class Trace:
     def cycles(self) -> NDArray[np.int64]:
         """Cycle of each output beat, over all ports: the later one where they differ.
 
-        Where one port has more beats than another, those that belong to one beat of the other
-        are taken together.
+        Where ports differ in beats, a frame falls into as many parts as all of them can be cut
+        into, and the beats of a part are taken together.
         """
         last = [signal.cycles.max(axis=1) for signal in self.outputs.values()]
-        beats = min(len(cycles) for cycles in last)
+        beats = math.gcd(*map(len, last)) if all(map(len, last)) else 0
         together = [cycles.reshape(beats, -1) if beats else cycles[:0, None] for cycles in last]
         return np.concatenate(together, axis=1).max(axis=1, initial=0)
 

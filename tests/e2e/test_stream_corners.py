@@ -43,3 +43,20 @@ def test_a_host_that_computes_everything(
     design.verify(vectors=5, levels=LEVELS)
     frames = np.arange(-8, 8).repeat(3).reshape(-1, *shape).astype(np.float32) / 4
     np.testing.assert_array_equal(design.simulate(frames, "hw").outputs, design.predict(frames))
+
+
+def test_cycles_of_outputs_of_several_sizes(tmp_path: Path) -> None:
+    """Of 6 and 8 beats a frame: cut into 2 parts, each as late as its last beat anywhere."""
+    pools = [
+        helper.make_node("MaxPool", ["x"], [name], kernel_shape=kernel)
+        for name, kernel in (("six", [2, 2]), ("eight", [2, 1]))
+    ]
+    path = written(tmp_path, pools, [1, 3, 4], ["six", "eight"])
+    design = fastml.compile(path, input_type={"x": "int4"}, io="stream")
+    frames = np.arange(-8, 8).repeat(3)[:36].reshape(3, 1, 3, 4).astype(np.float32)
+    for level in LEVELS[1:]:
+        found = design.simulate(frames, level)
+        signals = [signal.cycles for signal in found.details.timing.outputs.values()]  # pyright: ignore[reportOptionalMemberAccess]
+        parts = np.max([s.reshape(6, -1).max(axis=1) for s in signals], axis=0)
+        assert found.cycles.tolist() == parts.tolist()
+        assert [len(s) for s in signals] == [18, 24]

@@ -383,7 +383,7 @@ def from_model(path: Path, options: BuildOptions) -> Design:
         else:
             from fastml.compiler.reader import read_onnx
 
-            given = options.input_type if options.precision is None else {}
+            given: Mapping[str, str] = options.input_type if options.precision is None else {}
             module = read_onnx(path, given)
         design.runner.lap("(read)")
         design.runner.run(module, "fastml")

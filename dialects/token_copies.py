@@ -70,22 +70,25 @@ class Stored:
 Value: TypeAlias = Numbers | Copied
 
 
-def copies_of(function: func.FuncOp) -> Iterator[Stored]:
+def copies_of(function: func.FuncOp, source: SSAValue) -> Iterator[Stored]:
     """Yield what the stores of a function do, some runs of its outer loops at a time.
 
-    Raise :class:`FastmlError` at what is no copy, and where an index is outside.
+    ``source`` is the argument that it copies from; it may read no other. Raise
+    :class:`FastmlError` at what is no copy, and where an index is outside.
     """
     module = function.parent_op()
     assert isinstance(module, ModuleOp)
     constants = {op.sym_name.data: op for op in module.ops if isinstance(op, memref.GlobalOp)}
-    yield from _Walk(function, constants).run()
+    yield from _Walk(function, source, constants).run()
 
 
 class _Walk:
     """Follows the operations of one function."""
 
-    def __init__(self, function: func.FuncOp, constants: Mapping[str, memref.GlobalOp]):
-        self.function, self.constants = function, constants
+    def __init__(
+        self, function: func.FuncOp, source: SSAValue, constants: Mapping[str, memref.GlobalOp]
+    ):
+        self.function, self.source, self.constants = function, source, constants
         self.depth = _depth(function.body.block)
         self.values: dict[SSAValue, Value] = {}
         self.arrays: dict[SSAValue, Numbers] = {}
@@ -95,10 +98,10 @@ class _Walk:
         self.handlers: Mapping[type[Operation], Callable[[Any], Value]] = {
             arith.ConstantOp: self._constant,
             affine.ApplyOp: lambda op: self._map(op.map.data, op.mapOperands, op)[0],
-            arith.IndexCastOp: lambda op: self._number(op.input, op),
-            arith.AddiOp: lambda op: self._number(op.lhs, op) + self._number(op.rhs, op),
-            arith.SubiOp: lambda op: self._number(op.lhs, op) - self._number(op.rhs, op),
-            arith.MuliOp: lambda op: self._number(op.lhs, op) * self._number(op.rhs, op),
+            arith.IndexCastOp: lambda op: _wrap(self._number(op.input, op), op.result.type),
+            arith.AddiOp: lambda op: self._arithmetic(np.add, op),
+            arith.SubiOp: lambda op: self._arithmetic(np.subtract, op),
+            arith.MuliOp: lambda op: self._arithmetic(np.multiply, op),
             arith.AndIOp: self._and,
             arith.CmpiOp: self._compare,
             arith.SelectOp: self._select,
@@ -181,6 +184,10 @@ class _Walk:
         operands = [self._number(dim, op) for dim in dims]
         return [_expression(e, operands, found.num_dims, op) for e in found.results]
 
+    def _arithmetic(self, compute: Callable[..., Numbers], op: Operation) -> Value:
+        a, b = (self._number(operand, op) for operand in op.operands)
+        return _wrap(compute(a, b), op.results[0].type)
+
     def _and(self, op: arith.AndIOp) -> Value:
         return self._number(op.lhs, op) & self._number(op.rhs, op)
 
@@ -219,11 +226,12 @@ class _Walk:
         value = self.values[operand]
         kind = op.results[0].type
         if not isinstance(value, Copied):
-            own = value
+            bits = _bits(operand.type)
             if isinstance(op, arith.ExtUIOp):
-                own = value & ((1 << _bits(operand.type)) - 1)
-            words = [_wrapped(int(word), kind) for word in own.reshape(-1).tolist()]
-            return np.array(words, object).reshape(own.shape)
+                value = value & ((1 << bits) - 1)
+            elif isinstance(op, arith.ExtSIOp) and bits == 1:
+                value = -value.astype(np.int64)  # a bit is kept as 0 or 1
+            return _wrap(value, kind)
         if (value.source < 0).any():
             raise _refuse("changes the width of a choice", op)
         return Copied(value.source, value.constant, (*value.casts, op))
@@ -233,8 +241,8 @@ class _Walk:
         flat = self._flat(op, source)
         if source in self.arrays:
             return self.arrays[source][flat]
-        if source not in self.arguments:
-            raise _refuse("reads what is no input", op)
+        if source is not self.source:
+            raise _refuse("reads what is not the input", op)
         return Copied(flat, np.array(0))
 
     def _store(self, op: affine.StoreOp | memref.StoreOp) -> Stored:
@@ -288,6 +296,14 @@ def _wrapped(word: int, kind: Attribute) -> int:
     width = _bits(kind)
     half = (1 << width) >> 1
     return ((word & (2 * half - 1)) ^ half) - half if width > 1 else word & 1
+
+
+def _wrap(numbers: Numbers, kind: Attribute) -> Numbers:
+    """Return numbers as two's complement of their type."""
+    if isinstance(kind, IndexType):
+        return numbers
+    words = [_wrapped(int(word), kind) for word in numbers.reshape(-1).tolist()]
+    return np.array(words, object).reshape(numbers.shape)
 
 
 def _depth(block: Block) -> int:

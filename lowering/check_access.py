@@ -23,7 +23,7 @@ def check_access(process: Process) -> None:
     assert access is not None
     outputs = {output.value: _Stored(output) for output in process.outputs}
     (source,) = process.inputs
-    for stored in copies_of(process.function):
+    for stored in copies_of(process.function, source.value):
         output = outputs.get(stored.target)
         if output is None:
             raise illegal(f"stores to input '{source.name}'", stored.op)

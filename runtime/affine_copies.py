@@ -23,7 +23,8 @@ class CopyProgram:
     @cached_property
     def stores(self) -> Sequence[Stored]:
         """What its stores do, by ranges of its loops."""
-        return list(copies_of(self.process.function))
+        (source,) = self.process.inputs
+        return list(copies_of(self.process.function, source.value))
 
     def execute(self, memories: Mapping[SSAValue, Memory]) -> None:
         """Copy from the array of the input into those of the outputs, by argument."""

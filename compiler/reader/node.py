@@ -17,6 +17,9 @@ from fastml.dialects import inference
 from fastml.dialects.elements import MAX_ELEMENTS
 from fastml.dialects.fastml import ConstantOp, element_type
 
+MAX_RANK = 32
+"""Most axes of a tensor: what every array library holds."""
+
 _KINDS = {kind: name for name, kind in onnx.AttributeProto.AttributeType.items()}
 
 
@@ -249,6 +252,9 @@ class Node:
 
     def check_size(self, shape: Sequence[int], samples: int = 1) -> tuple[int, ...]:
         """Refuse a result that is too large, before anything of its size is made."""
+        if len(shape) > MAX_RANK:
+            message = f"the result has {len(shape)} axes; at most {MAX_RANK} are implemented"
+            raise self.error("FML-IMP-SHAPE", message)
         if int(np.prod([int(s) for s in shape], dtype=object)) > MAX_ELEMENTS * samples:
             message = (
                 f"the result of shape {self.show(shape)} has more than {MAX_ELEMENTS} elements"

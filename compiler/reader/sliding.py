@@ -128,6 +128,7 @@ def checked(node: Node, sliding: Sliding) -> Sliding:
             message += f" {axis.size} elements and {axis.begin + axis.end} pads"
             raise node.error("FML-IMP-SHAPE", message)
         node.check_size([axis.count, axis.kernel])
+    node.check_size([axis.size + axis.begin + axis.end for axis in sliding.axes])
     return sliding
 
 

@@ -125,6 +125,64 @@ def test_a_result_that_is_huge(operator: tuple[str, tuple[int, ...]], write: Wri
     refusal(path, "FML-IMP-SHAPE")
 
 
+BILLION = 10**9
+LARGE: dict[str, tuple[dict[str, Any], dict[str, Any], int]] = {
+    "MaxPool": ({}, {"kernel_shape": [1000] * 2, "pads": [998] * 4, "strides": [1, 1]}, 13),
+    "AveragePool": ({}, {"kernel_shape": [4000] * 2, "pads": [3999] * 4}, 13),
+    "Conv": ({"w": np.ones((1, 2, 1, 1), np.float32)}, {"pads": [3000] * 4}, 13),
+    "Resize": ({"r": np.zeros(0, "f4"), "s": np.array([1, 1, 1e9, 1e9], "f4")}, {}, 13),
+    "Upsample": ({}, {"scales": [1.0, 1.0, 1e9, 1e9]}, 7),
+    "Split": ({}, {"axis": 2, "num_outputs": BILLION}, 18),
+    "Unsqueeze": ({"axes": np.arange(4, 80)}, {}, 13),
+    "Reshape": ({"shape": np.array([0, 2, 5, 5] + [1] * 80)}, {}, 13),
+}
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+@pytest.mark.parametrize("op", LARGE)
+def test_sizes_that_make_much_of_a_small_image(op: str, batch: int | str, write: Write):
+    constants, attributes, opset = LARGE[op]
+    node = helper.make_node(op, ["x", *constants], ["y"], **attributes)
+    path = write([node], {"x": (batch, 2, 5, 5)}, ["y"], constants, opset=opset)
+    shape = op not in ("MaxPool", "Split")
+    refusal(path, "FML-IMP-SHAPE" if shape else "FML-IMP-ATTR")
+
+
+def test_windows_of_a_volume(write: Write):
+    """Each axis alone is small."""
+    at: dict[str, Any] = {"kernel_shape": [1000] * 3, "pads": [998] * 6, "strides": [900] * 3}
+    for op in ("MaxPool", "AveragePool"):
+        node = helper.make_node(op, ["x"], ["y"], **at)
+        refusal(write([node], {"x": (1, 2, 5, 5, 5)}, ["y"]), "FML-IMP-SHAPE")
+
+
+def test_scales_beyond_float32(write: Write):
+    constants = {"r": np.zeros(0, "f4"), "s": np.array([1, 1, 3e38], "f4")}
+    node = helper.make_node("Resize", ["x", *constants], ["y"])
+    refusal(write([node], {"x": ("N", 2, 5)}, ["y"], constants), "FML-IMP-SHAPE")
+    crop = {"r": np.array([0, 0, -3e38, 1, 1, 3e38], "f4"), "s": np.zeros(0, "f4")}
+    crop["z"] = np.array([1, 2, 4])
+    at = {"coordinate_transformation_mode": "tf_crop_and_resize"}
+    node = helper.make_node("Resize", ["x", *crop], ["y"], **at)
+    refusal(write([node], {"x": (1, 2, 5)}, ["y"], crop), "FML-IMP-ATTR")
+
+
+def test_a_long_axis_is_resized_quickly(write: Write):
+    constants = {"r": np.zeros(0, "f4"), "s": np.array([1, 1, 1.5], "f4")}
+    node = helper.make_node("Resize", ["x", *constants], ["y"], mode="nearest")
+    module = read_onnx(write([node], {"x": (1, 1, 1 << 18)}, ["y"], constants), {"x": "int4"})
+    module.verify()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_attributes_that_are_no_numbers(value: float, write: Write):
+    node = helper.make_node("Pad", ["x"], ["y"], pads=[0, 1, 0, 0], value=value)
+    refusal(write([node], {"x": (1, 4)}, ["y"], opset=9), "FML-IMP-ATTR")
+    if np.isnan(value):
+        node = helper.make_node("Clip", ["x"], ["y"], min=value)
+        refusal(write([node], {"x": (1, 4)}, ["y"], opset=9), "FML-IMP-ATTR")
+
+
 def test_a_cycle(write: Write):
     nodes = [
         helper.make_node("Add", ["x", "b"], ["a"], name="first"),

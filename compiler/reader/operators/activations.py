@@ -68,6 +68,9 @@ def clip(node: Node) -> Value:
     data = node.take(0, shapes=True)
     bounds: list[Constant | None]
     if node.schema.since < 11:
+        for name in ("min", "max"):
+            if np.isnan(node.real(name)):
+                raise node.error("FML-IMP-ATTR", f"attribute '{name}' is not a number")
         bounds = [Constant(np.asarray(node.real(name))) for name in ("min", "max")]
     else:
         bounds = [_bound(node, position) for position in (1, 2)]

@@ -23,6 +23,7 @@ LAYOUT = (1, 13, 21, 23, 24, 25)
 
 def reshape_value(node: Node, value: Value, target: Sequence[int]) -> Value:
     """Change the shape to ``target``, given at the model's own batch."""
+    node.check_size(target, node.samples)
     if isinstance(value, Constant):
         array = value.array.reshape(tuple(target))
         if value.raw is None or value.element is None:

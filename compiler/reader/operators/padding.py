@@ -92,7 +92,10 @@ def pad(node: Node) -> Value:
 
 def _fill(node: Node, data: Value) -> Plain:
     if node.schema.since < 11:
-        return np.asarray(node.real("value"))
+        value = node.real("value")
+        if not np.isfinite(value):
+            raise node.error("FML-IMP-ATTR", f"attribute 'value={value}' is not finite")
+        return np.asarray(value)
     given = node.take_optional(2)
     kind = data.array.dtype if isinstance(data, Constant) else np.dtype(np.float32)
     if given is None:

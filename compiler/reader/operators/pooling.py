@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial, reduce
+from math import prod
 
 import numpy as np
 
@@ -19,10 +20,13 @@ from fastml.compiler.reader.sliding import (
 )
 from fastml.compiler.reader.values import Constant, Value, Varying
 from fastml.dialects import inference_spatial
+from fastml.dialects.elements import MAX_ELEMENTS
 from fastml.dialects.fastml import ConstantOp, DivOp, Reduction
 from fastml.dialects.fastml_spatial import AxisWindows
 from fastml.dialects.grid import FixedType
 
+MOST_SEEN = 64 * MAX_ELEMENTS
+"""Most elements that the windows of one channel may see together."""
 WINDOWS_WITHIN = 22
 """From this operator set on, a window that starts in the pads after an axis does not count."""
 
@@ -56,7 +60,7 @@ def max_pool_channels_last(node: Node) -> Value:
 
 def _max_pool(node: Node, *, channels_last: bool) -> Value:
     data, sizes = spatial_operand(node, node.take(0), channels_last)
-    sliding, _ = _pool_windows(node, sizes, channels_last)
+    sliding, _ = _pool_windows(node, data, sizes, channels_last)
     if any(not seen(axis, end=-1).all() for axis in sliding.axes):
         raise node.error("FML-IMP-ATTR", "a window sees pads alone")
     build = partial(
@@ -85,7 +89,7 @@ def average_pool(node: Node) -> Value:
     """Average over windows: an exact sum, divided in fp32 by the number of elements."""
     data, sizes = spatial_operand(node, node.take(0), False)
     counts_pads = node.flag("count_include_pad") if node.schema.since >= 7 else False
-    sliding, pads = _pool_windows(node, sizes, False)
+    sliding, pads = _pool_windows(node, data, sizes, False)
     counts = [
         seen(axis, end=end if counts_pads else -1)
         for axis, end in zip(sliding.axes, pads, strict=True)
@@ -94,6 +98,7 @@ def average_pool(node: Node) -> Value:
     if not elements.all():
         raise node.error("FML-IMP-ATTR", "a window sees pads alone")
     channels = data.shape[1]
+    node.check_size([channels, *sliding.kernel])
     ones = np.ones((channels, 1, *sliding.kernel), np.int64)
     weights = node.emit([ConstantOp(ones, FixedType(0, 1, 0))])
     build = partial(
@@ -127,7 +132,9 @@ def global_max_pool(node: Node) -> Value:
     return reduced(node, node.edge, data, Reduction.MAX, list(range(-len(sizes), 0)))
 
 
-def _pool_windows(node: Node, sizes: list[int], channels_last: bool) -> tuple[Sliding, list[int]]:
+def _pool_windows(
+    node: Node, data: Varying, sizes: list[int], channels_last: bool
+) -> tuple[Sliding, list[int]]:
     """Read the attributes of a pool; return its windows, and the pads after each axis.
 
     What a window that ``ceil_mode`` adds has beyond those is a pad of the windows, too, but
@@ -148,10 +155,17 @@ def _pool_windows(node: Node, sizes: list[int], channels_last: bool) -> tuple[Sl
             message = f"attributes 'auto_pad={how}' and 'dilations' are not implemented together"
             raise node.error("FML-IMP-ATTR", message, "give 'pads' instead")
     pads = [axis.end for axis in sliding.axes]
+    channels = data.shape[-1 if channels_last else 1]
     if "ceil_mode" in node.schema.attributes and node.flag("ceil_mode"):
         axes = tuple(_with_last(node, axis, how) for axis in sliding.axes)
         sliding = Sliding(axes, channels_last)
-    return checked(node, sliding), pads
+    sliding = checked(node, sliding)
+    node.check_size([channels, *(axis.size + axis.begin + axis.end for axis in sliding.axes)])
+    node.check_size(sliding.shape(channels))
+    if prod(axis.count * axis.kernel for axis in sliding.axes) > MOST_SEEN:
+        message = f"attribute 'kernel_shape={kernel}' makes windows that see more than"
+        raise node.error("FML-IMP-ATTR", f"{message} {MOST_SEEN} elements together")
+    return sliding, pads
 
 
 def _with_last(node: Node, axis: AxisWindows, how: str) -> AxisWindows:

@@ -4,9 +4,10 @@ Coordinates are computed twice, exactly and in the float32 arithmetic of runtime
 do not pick the same elements the meaning of the model is a matter of rounding: it is refused.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import lcm
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -97,12 +98,13 @@ TRANSFORMATIONS: dict[str, tuple[Transformation, frozenset[int]]] = {
 }
 """Coordinate of the source, and the versions of Resize that have the mode."""
 
-ROUNDINGS: dict[str, Callable[[Fraction], int]] = {
-    "round_prefer_floor": lambda x: -((1 - 2 * x) // 2),
-    "round_prefer_ceil": lambda x: (2 * x + 1) // 2,
-    "floor": lambda x: x.numerator // x.denominator,
-    "ceil": lambda x: -(-x.numerator // x.denominator),
+ROUNDINGS: dict[str, Callable[[Coordinates, int], Coordinates]] = {
+    "round_prefer_floor": lambda n, d: -((d - 2 * n) // (2 * d)),
+    "round_prefer_ceil": lambda n, d: (2 * n + d) // (2 * d),
+    "floor": lambda n, d: n // d,
+    "ceil": lambda n, d: -(-n // d),
 }
+"""The whole number of a quotient of integers, for each ``nearest_mode``."""
 
 
 @operator(
@@ -140,11 +142,9 @@ def resize(node: Node) -> Value:
     given = node.integers("axes") if "axes" in node.schema.attributes else None
     axes = normalise_axes(node, range(len(full)) if given is None else given, len(full))
     crops = mode == "tf_crop_and_resize"
-    plans = _axes(node, [full[axis] for axis in axes], crops)
-    picks: dict[int, Picks] = {}
-    for axis, plan in zip(axes, plans, strict=True):
-        node.check_size([plan.length], node.samples)
-        picks[axis] = _picks(node, plan, mode, rounding)
+    plans = dict(zip(axes, _axes(node, [full[axis] for axis in axes], crops), strict=True))
+    _check_lengths(node, data, {axis: plan.length for axis, plan in plans.items()})
+    picks = {axis: _picks(node, plan, mode, rounding) for axis, plan in plans.items()}
     fill = np.asarray(node.real("extrapolation_value"))
     if crops and not np.isfinite(fill):
         raise node.error("FML-IMP-ATTR", f"attribute 'extrapolation_value={fill}' is not finite")
@@ -178,6 +178,7 @@ def _sampled(node: Node, data: Value, scales: Sequence[Fraction]) -> Value:
     """Resize as before version 11, whose text leaves open how coordinates are rounded."""
     full = node.full_shape(data)
     plans = [Axis(s, _length(node, s, k), k) for s, k in zip(full, scales, strict=True)]
+    _check_lengths(node, data, {axis: plan.length for axis, plan in enumerate(plans)})
     picks = {a: _picks(node, plan, "asymmetric", "floor") for a, plan in enumerate(plans)}
     doubts = [
         float(plan.scale)
@@ -196,6 +197,17 @@ def _sampled(node: Node, data: Value, scales: Sequence[Fraction]) -> Value:
         hint = "export the model with operator set 11 or later"
         raise node.error("FML-IMP-ATTR", message, hint)
     return pick_or_fill(node, node.edge, data, picks, np.zeros((), np.float32))
+
+
+def _check_lengths(node: Node, data: Value, lengths: Mapping[int, int]) -> None:
+    """Refuse a result that is too large, or has other samples, before it is computed."""
+    sizes, full = list(data.shape), node.full_shape(data)
+    for axis, length in lengths.items():
+        if length != full[axis]:
+            if sizes[axis] != full[axis]:
+                raise node.mixed("samples are selected, repeated or moved")
+            sizes[axis] = length
+    node.check_size(sizes)
 
 
 # -- sizes and scales ----------------------------------------------------------------------
@@ -270,8 +282,9 @@ def _regions(node: Node, position: int | None, count: int) -> list[tuple[Fractio
 
 def _length(node: Node, size: int, scale: Fraction) -> int:
     exact = int(size * scale)
-    rounded = int(np.float32(size) * np.float32(float(scale)))
-    if exact != rounded or exact < 1:
+    with np.errstate(over="ignore"):
+        rounded = np.float32(size) * np.float32(float(scale))
+    if not np.isfinite(rounded) or exact != int(rounded) or exact < 1:
         message = f"scale {float(scale):g} of {size} elements gives no certain number of them"
         raise node.error("FML-IMP-SHAPE", message, "give the input 'sizes' instead")
     return exact
@@ -294,25 +307,21 @@ def _picks(node: Node, axis: Axis, mode: str, rounding: str) -> Picks:
     if axis.scale == 1 and axis.length == axis.size and mode != "tf_crop_and_resize":
         return np.arange(axis.size)
     transform, _ = TRANSFORMATIONS[mode]
-    steps = range(axis.length)
-    exactly = np.array([Fraction(step) for step in steps], object)
-    rounded = np.array(steps, np.float32)
-    found = [
-        transform(exactly, axis, Fraction(axis.length), _exact),
-        transform(rounded, axis, np.float32(axis.length), _single),
-    ]
+    lengths = [Fraction(axis.length)]
     if mode in ("align_corners", "tf_crop_and_resize"):  # the length may be meant unrounded
-        found.append(transform(exactly, axis, axis.size * axis.scale, _exact))
-    nearest = ROUNDINGS[rounding]
+        lengths.append(axis.size * axis.scale)
+    found = [_quotients(transform, axis, length) for length in lengths]
+    steps = np.arange(axis.length, dtype=np.float32)
+    with np.errstate(all="ignore"):
+        rounded = transform(steps, axis, np.float32(axis.length), _single)
+    if not np.isfinite(rounded).all():
+        raise node.error("FML-IMP-ATTR", "coordinates are too large for float32")
+    found.append(_of_singles(rounded))
     several: list[Picks] = []
-    for coordinates in found:
-        values = [
-            Fraction(c) if isinstance(c, Fraction) else Fraction(float(c)) for c in coordinates
-        ]
-        picks = np.clip([nearest(value) for value in values], 0, axis.size - 1)
+    for values, unit in found:
+        picks = np.clip(ROUNDINGS[rounding](values, unit), 0, axis.size - 1)
         if mode == "tf_crop_and_resize":
-            inside = [0 <= value <= axis.size - 1 for value in values]
-            picks = np.where(inside, picks, FILL)
+            picks = np.where((values >= 0) & (values <= (axis.size - 1) * unit), picks, FILL)
         several.append(np.asarray(picks, np.int64))
     if mode == "tf_crop_and_resize" and axis.length == axis.size:
         several.append(np.arange(axis.size))  # some take it for no resizing at all
@@ -321,3 +330,27 @@ def _picks(node: Node, axis: Axis, mode: str, rounding: str) -> Picks:
         hint = "choose another scale, coordinate_transformation_mode or nearest_mode"
         raise node.error("FML-IMP-ATTR", f"{message} of rounding", hint)
     return several[0]
+
+
+def _quotients(transform: Transformation, axis: Axis, length: Fraction) -> tuple[Coordinates, int]:
+    """Return all coordinates exactly, as integers over one; they are evenly spaced."""
+    ends = transform(np.array([Fraction(0), Fraction(1)], object), axis, length, _exact)
+    first, second = map(Fraction, ends)
+    unit = lcm(first.denominator, second.denominator)
+    start, step = int(first * unit), int((second - first) * unit)
+    bound = 4 * (abs(start) + abs(step) * axis.length + (axis.size + 1) * unit)
+    steps = np.arange(axis.length)
+    return (steps if bound < 1 << 62 else steps.astype(object)) * step + start, unit
+
+
+def _of_singles(coordinates: Coordinates) -> tuple[Coordinates, int]:
+    """Return float32 coordinates as integers over one."""
+    mantissas, exponents = np.frexp(coordinates.astype(np.float64))
+    whole = np.ldexp(mantissas, 24).astype(np.int64)
+    shifts = exponents.astype(np.int64) - 24
+    lowest = min(int(shifts[whole != 0].min(initial=0)), 0)
+    highest = int(shifts[whole != 0].max(initial=0))
+    shifts = np.where(whole != 0, shifts - lowest, 0)
+    small = highest - lowest + 26 < 60 and -lowest < 36
+    values = whole << shifts if small else whole.astype(object) << shifts.astype(object)
+    return values, 1 << -lowest

@@ -136,6 +136,9 @@ def _split_sizes(node: Node, size: int, count: int) -> list[int]:
     if number < 1:
         raise node.error("FML-IMP-ATTR", f"attribute 'num_outputs={number}' is not positive")
     part = -(-size // number)
+    if number != count:
+        message = f"attribute 'num_outputs={number}' is not that of the {count} outputs"
+        raise node.error("FML-IMP-ATTR", message)
     return [*[part] * (number - 1), size - part * (number - 1)]
 
 

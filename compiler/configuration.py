@@ -184,7 +184,9 @@ def _read_own_precision(layer: str, value: object, where: str, options: dict[str
                 "accumulators are exact, and need none",
                 "FML-OPTION",
             )
-        types[layer if key == "result" else f"{layer}.{key}"] = given
+        name = layer if key == "result" else f"{layer}.{key}"
+        if types.setdefault(name, given) != given:
+            raise usage_error(f"{where}.{key}", f"'{name}' is given two precisions")
 
 
 def _read_precision(layer: str, value: object, where: str, options: dict[str, object]) -> None:
@@ -204,4 +206,6 @@ def _read_precision(layer: str, value: object, where: str, options: dict[str, ob
     types = options.setdefault("input-type", {})
     if not isinstance(types, dict):
         raise usage_error(where, "types of inputs are given in two places")
-    types[layer] = value.removeprefix("ap_")
+    given = value.removeprefix("ap_")
+    if types.setdefault(layer, given) != given:
+        raise usage_error(where, f"'{layer}' is given two types")

@@ -338,6 +338,18 @@ def test_precisions_of_hls4ml_are_those_of_a_model_of_real_numbers(tmp_path: Pat
             },
             "accum: is not the precision of a result, a weight or a bias",
         ),
+        (
+            {
+                "Model": {"Precision": "fixed<16,6>"},
+                "precision-of": {"fc": "fixed<8,2>"},
+                "LayerName": {"fc": {"Precision": "fixed<16,6>"}},
+            },
+            "'fc' is given two precisions",
+        ),
+        (
+            {"input-type": {"x": "fixed<8,2>"}, "LayerName": {"x": {"Precision": "fixed<16,6>"}}},
+            "'x' is given two types",
+        ),
         ({"Model": {"ReuseFactor": -4}}, "not a whole number"),
         ({"LayerType": {"Activation": {"ReuseFactor": 4}}}, "only dense layers are folded"),
         ({"Model": {"BramFactor": 4}}, "Model.BramFactor: unknown key"),

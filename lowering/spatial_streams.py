@@ -336,6 +336,14 @@ class StreamLowering(NetworkLowering):
         if window.is_identity:
             return source
         edge = self.builder.fresh(f"{op.edge_name}:window")
+        if np.all(window.rows < 0) or np.all(window.cols < 0):  # pads, whatever the image is
+            rows, cols = np.zeros_like(window.rows[:, :1]), np.zeros_like(window.cols[:, :1])
+            made = qflow.WindowOp(self.builder.fresh(edge), source, window.size, rows, cols)
+            beat = self.builder.process(made, op)
+            taps = window.rows.shape[1] * window.cols.shape[1]
+            index = len(fill) + np.tile(np.arange(len(fill)), taps)
+            stage = qflow.RearrangeOp(edge, [beat], index, (len(index),), fill=fill)
+            return self.builder.stage(stage, op)
         pads = bool(np.any(window.rows < 0) or np.any(window.cols < 0))
         tables = window.rows, window.cols
         made = qflow.WindowOp(edge, source, window.size, *tables, fill if pads else None)

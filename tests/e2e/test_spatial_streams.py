@@ -12,7 +12,7 @@ from fastml.compiler.support.diagnostics import FastmlError
 from fastml.dialects import fastml, inference_spatial, qflow
 from fastml.dialects.array import ArrayAttr
 from fastml.dialects.fastml import Reduction, shape_of
-from fastml.dialects.grid import BipolarType, ScaledType
+from fastml.dialects.grid import BipolarType, QuantisedType, ScaledType
 from fastml.dialects.interface import ATTRIBUTE, Interface
 from fastml.lowering.image_layout import layouts_of
 
@@ -308,3 +308,13 @@ def test_networks_without_windows_are_one_beat() -> None:
     network = net.finish(net.matmul(net.transpose(net.inputs[0], (0, 2, 1, 3)), 2))
     assert spread(network) == ["", "", ""]
     assert not Interface.of(lowered(network)).layouts
+
+
+@pytest.mark.parametrize("pixels", [1, 2])
+@pytest.mark.parametrize("kind", [fixed(4), fixed(4, 0, 0)])
+def test_windows_that_see_pads_alone(kind: QuantisedType, pixels: int) -> None:
+    """Their beats come at the image's pace, and are constants."""
+    for shape, pads in (([1, 2, 4, 1], [0, 2, 0, 1]), ([1, 2, 1, 4], [2, 0, 1, 0])):
+        net = Images(x=(kind, shape))
+        c = net.conv(net.inputs[0], 3, (1, 1), pads=pads, strides=[3, 3])
+        check_edges(net.finish(c), pixels=pixels)

@@ -278,9 +278,14 @@ class StreamLowering(NetworkLowering):
     def _spread(self, op: fastml.LayerOp, operand: SSAValue, layout: Layout) -> SSAValue:
         """Return the token of an operand, repeated where the result has more positions."""
         token, own = self.tokens[operand], self.layouts[operand]
-        if own.beats == layout.beats or token not in self.channels:
-            return token
         rank = len(layout.shape)
+        held = (1,) * (rank - len(own.shape)) + own.token
+        fits = all(size in (1, most) for size, most in zip(held, layout.token, strict=True))
+        real = token not in self.channels
+        if fits and (real or own.beats == layout.beats):
+            return token
+        if real:
+            self._refuse(op, "joins streams whose positions do not match")
         aligned = (1,) * (rank - len(own.shape)) + own.shape
         wanted = tuple(
             layout.shape[axis] if axis in layout.positions else size

@@ -261,6 +261,23 @@ def test_index_maps_of_several_pixels(pixels: int) -> None:
     check_edges(net.finish(last), pixels)
 
 
+def test_branches_with_other_axes_as_positions() -> None:
+    net = Images(x=(fixed(4), [1, 4, 4, 4]), y=(fixed(4), [1, 4, 4, 4]))
+    x, y = net.inputs
+    first = net.relu(net.conv(x, 4, (3, 3), pads=[1] * 4), fixed(4))
+    last = net.relu(net.conv(y, 4, (3, 3), pads=[1] * 4, last=True), fixed(4), last=True)
+    check_edges(net.finish(net.sum(first, last)))
+
+
+def test_real_branches_with_other_axes_as_positions_are_refused() -> None:
+    net = Images(x=(fixed(4), [1, 4, 4, 4]), y=(fixed(4), [1, 4, 4, 4]))
+    x, y = (net.conv(x, 4, (1, 1), last=k > 0) for k, x in enumerate(net.inputs))
+    halves = [net.add(fastml.MulOp(net.fresh("half"), [e, net.constant([1])])) for e in (x, y)]
+    joined = net.add(fastml.AddOp(net.fresh("joined"), halves))
+    with pytest.raises(FastmlError, match=r"FML-STREAM.*positions do not match"):
+        lowered(net.finish(net.quantise(joined, fixed(4))))
+
+
 # --- layouts --------------------------------------------------------------------------------
 
 

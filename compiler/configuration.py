@@ -185,7 +185,7 @@ def _read_own_precision(layer: str, value: object, where: str, options: dict[str
                 "FML-OPTION",
             )
         name = layer if key == "result" else f"{layer}.{key}"
-        if types.setdefault(name, given) != given:
+        if cast(dict[str, object], types).setdefault(name, given) != given:
             raise usage_error(f"{where}.{key}", f"'{name}' is given two precisions")
 
 
@@ -207,5 +207,5 @@ def _read_precision(layer: str, value: object, where: str, options: dict[str, ob
     if not isinstance(types, dict):
         raise usage_error(where, "types of inputs are given in two places")
     given = value.removeprefix("ap_")
-    if types.setdefault(layer, given) != given:
+    if cast(dict[str, object], types).setdefault(layer, given) != given:
         raise usage_error(where, f"'{layer}' is given two types")

@@ -105,15 +105,23 @@ def sliding_windows(
     each = zip(sizes, kernel, strides, dilations, pads[:count], pads[count:], strict=True)
     axes = [AxisWindows(*of_axis) for of_axis in each]
     if how in ("SAME_UPPER", "SAME_LOWER"):
+        if any(_same_total(axis) < -1 for axis in axes):
+            message = f"attribute 'auto_pad={how}' leaves elements over; runtimes differ on which"
+            raise node.error("FML-IMP-ATTR", message, "give 'pads' instead")
         axes = [_same(axis, upper=how == "SAME_UPPER") for axis in axes]
     return Sliding(tuple(axes), channels_last)
 
 
-def _same(axis: AxisWindows, *, upper: bool) -> AxisWindows:
-    """Pad an axis so that it has a window for each stride, the odd pad after or before."""
+def _same_total(axis: AxisWindows) -> int:
+    """Return the pads that a window for each stride takes; negative for elements left over."""
     windows = -(-axis.size // axis.stride)
     extent = axis.dilation * (axis.kernel - 1) + 1
-    total = max((windows - 1) * axis.stride + extent - axis.size, 0)
+    return (windows - 1) * axis.stride + extent - axis.size
+
+
+def _same(axis: AxisWindows, *, upper: bool) -> AxisWindows:
+    """Pad an axis so that it has a window for each stride, the odd pad after or before."""
+    total = max(_same_total(axis), 0)
     less, more = total // 2, total - total // 2
     begin, end = (less, more) if upper else (more, less)
     return replace(axis, begin=begin, end=end)

@@ -254,7 +254,8 @@ def reduce_min(draft: Draft, x: Edge) -> Edge:
 
 @sums_terms("Conv", "ConvTranspose")
 def _of_weights(node: onnx.NodeProto, wanted: Array, tensors: Mapping[str, Array]) -> int:
-    return tensors[node.input[1]].size // wanted.shape[1] * len(wanted.shape)
+    channels = wanted.shape[-1 if node.domain else 1]
+    return tensors[node.input[1]].size // channels * len(wanted.shape)
 
 
 @sums_terms("AveragePool")

@@ -84,6 +84,9 @@ class Node:
         for name, declared in self.schema.attributes.items():
             if declared.required and name not in self._present:
                 raise self.error("FML-IMP-ATTR", f"the required attribute '{name}' is missing")
+        for value in self._inputs:
+            if value is not None:
+                self.check_rank(len(value.shape), "an input")
         count = len(self._inputs)
         if count > len(self.schema.inputs) and not self.schema.variadic:
             message = f"has {count} inputs, but the operator takes {len(self.schema.inputs)}"
@@ -252,15 +255,19 @@ class Node:
 
     def check_size(self, shape: Sequence[int], samples: int = 1) -> tuple[int, ...]:
         """Refuse a result that is too large, before anything of its size is made."""
-        if len(shape) > MAX_RANK:
-            message = f"the result has {len(shape)} axes; at most {MAX_RANK} are implemented"
-            raise self.error("FML-IMP-SHAPE", message)
+        self.check_rank(len(shape), "the result")
         if int(np.prod([int(s) for s in shape], dtype=object)) > MAX_ELEMENTS * samples:
             message = (
                 f"the result of shape {self.show(shape)} has more than {MAX_ELEMENTS} elements"
             )
             raise self.error("FML-IMP-SHAPE", message)
         return tuple(shape)
+
+    def check_rank(self, rank: int, what: str) -> None:
+        """Refuse more axes than arrays have."""
+        if rank > MAX_RANK:
+            message = f"{what} has {rank} axes; at most {MAX_RANK} are implemented"
+            raise self.error("FML-IMP-SHAPE", message)
 
     def full_shape(self, value: Value) -> tuple[int, ...]:
         """Return the shape as the model has it, at its own batch."""

@@ -148,6 +148,18 @@ def test_sizes_that_make_much_of_a_small_image(op: str, batch: int | str, write:
     refusal(path, "FML-IMP-SHAPE" if shape else "FML-IMP-ATTR")
 
 
+def test_more_axes_than_arrays_have(write: Write):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    for rank in (40, 70):
+        refusal(write([node], {"x": (1,) * rank}, ["y"]), "FML-IMP-SHAPE")
+        constants = {"w": np.ones((1,) * min(rank, 64), np.float32)}
+        add = helper.make_node("Add", ["x", "w"], ["y"])
+        refusal(write([add], {"x": (1, 4)}, ["y"], constants), "FML-IMP-SHAPE")
+        expand = helper.make_node("Expand", ["x", "s"], ["y"])
+        shape = {"s": np.ones(rank, np.int64)}
+        refusal(write([expand], {"x": (1, 4)}, ["y"], shape), "FML-IMP-SHAPE")
+
+
 def test_windows_of_a_volume(write: Write):
     """Each axis alone is small."""
     at: dict[str, Any] = {"kernel_shape": [1000] * 3, "pads": [998] * 6, "strides": [900] * 3}

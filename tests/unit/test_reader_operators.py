@@ -257,6 +257,13 @@ def test_nodes_may_come_in_any_order(write: Write):
     np.testing.assert_array_equal(got, [[0, 3]])
 
 
+def test_outputs_that_have_no_name(write: Write):
+    split = helper.make_node("Split", ["x", "s"], ["a", "", "", "d"], axis=1)
+    path = write([split], {"x": ("N", 6)}, ["a", "d"], {"s": np.array([1, 1, 1, 3])})
+    module = read_onnx(path, {"x": "int4"})
+    module.verify()
+
+
 def test_names_and_order_of_several_outputs(write: Write):
     nodes = [node("Relu", ["b"], ["r"]), node("Add", ["a", "b"], ["sum"])]
     path = write(nodes, {"b": (1, 2), "a": (1, 2)}, ["sum", "a", "r"])

@@ -114,8 +114,9 @@ def split(node: Node) -> Sequence[Value]:
         message = f"parts of {sizes} do not make {count} outputs of {full[axis]} elements"
         raise node.error("FML-IMP-SHAPE", message)
     parts = np.split(np.arange(full[axis]), np.cumsum(sizes)[:-1])
-    edges = zip(node.edges, parts, strict=True)
-    return [pick_along(node, edge, data, {axis: part}) for edge, part in edges]
+    edges = [edge or node.fresh(f"{node.edge}/unnamed") for edge in node.edges]
+    each = zip(edges, parts, strict=True)
+    return [pick_along(node, edge, data, {axis: part}) for edge, part in each]
 
 
 def _split_sizes(node: Node, size: int, count: int) -> list[int]:
@@ -149,6 +150,7 @@ def expand(node: Node) -> Value:
     wanted = node.take_integers(1, shapes=True)
     assert wanted is not None, "the schema requires it"
     full = node.full_shape(data)
+    node.check_rank(len(wanted), "the result")
     try:
         target = np.broadcast_shapes(full, tuple(wanted))
     except ValueError:

@@ -237,7 +237,10 @@ class Node:
             return value.value
         if value.raw is not None and value.element is not None:
             return self.emit([ConstantOp(value.raw, value.element)])
-        return self.emit([ConstantOp(self.reals_of(value, "constant operand"))])
+        reals = self.reals_of(value, "constant operand")
+        if np.isnan(reals).any():
+            raise self.error("FML-IMP-TYPE", "a constant operand holds what is not a number")
+        return self.emit([ConstantOp(reals)])
 
     def is_real(self, value: SSAValue) -> bool:
         """Return whether nobody has quantised ``value``."""

@@ -160,6 +160,13 @@ def test_more_axes_than_arrays_have(write: Write):
         refusal(write([expand], {"x": (1, 4)}, ["y"], shape), "FML-IMP-SHAPE")
 
 
+@pytest.mark.parametrize("op", ["Max", "Add"])
+def test_constants_that_are_no_numbers(op: str, write: Write):
+    node = helper.make_node(op, ["x", "w"], ["y"])
+    constants = {"w": np.array([1, np.nan], np.float32)}
+    refusal(write([node], {"x": (1, 2)}, ["y"], constants), "FML-IMP-TYPE")
+
+
 def test_windows_of_a_volume(write: Write):
     """Each axis alone is small."""
     at: dict[str, Any] = {"kernel_shape": [1000] * 3, "pads": [998] * 6, "strides": [900] * 3}

@@ -12,7 +12,7 @@ from fastml import Design
 from fastml.compiler.design import Run
 from fastml.compiler.driver import main
 from fastml.compiler.support.diagnostics import FastmlError
-from fastml.dialects.qflow import CombineOp, DenseOp, RescaleOp
+from fastml.dialects.qflow import CombineOp, DenseOp, ElementStageOp
 from fastml.runtime.verilator import find_verilator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -42,18 +42,22 @@ def own_weights(design: Design) -> dict[str, NDArray[Any]]:
 
 def expected(design: Design, beats: NDArray[Any], weights: dict[str, NDArray[Any]]) -> NDArray[Any]:
     """Compute the accumulators of the last layer with NumPy."""
-    found = beats
+    (entry,) = design.graph.inputs.values()
+    found = {entry: beats}
     for stage in design.graph.stages:
+        operands = [found[source] for source in stage.sources]
         match stage:
             case DenseOp():
-                found = found @ weights[stage.edge.data] + stage.bias.integers
+                result = operands[0] @ weights[stage.edge.data] + stage.bias.integers
             case CombineOp():
-                found = found * stage.coefficients.integers[0] + stage.bias.integers
-            case RescaleOp():
-                found = stage.evaluate(found)
+                products = np.stack(operands) * stage.coefficients.integers[:, None]
+                result = products.sum(axis=0) + stage.bias.integers
+            case ElementStageOp():
+                result = stage.evaluate(operands[0])
             case _:
                 pytest.fail(f"the model has a stage '{stage.name}'")
-    return found
+        found[stage.result] = result
+    return found[design.graph.stages[-1].result]
 
 
 def test_load_run_load_run(design: Design, inputs: NDArray[Any]) -> None:

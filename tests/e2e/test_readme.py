@@ -12,7 +12,11 @@ from fastml.compiler.driver import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/usage.md")
-LINKED = (*PAGES, "docs/hls.md", "docs/folding.md", "docs/streams.md", "CONTRIBUTING.md")
+LINKED = (
+    *PAGES,
+    *(f"docs/{page}.md" for page in ("hls", "folding", "streams", "images", "image-streams")),
+    "CONTRIBUTING.md",
+)
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -48,6 +52,7 @@ def test_commands(
     assert [c[1] for c in commands] == [
         *["compile", "report", "run", "verify"],
         *["compile", "report", "verify"],  # folded
+        *["compile", "report", "verify"],  # images
     ]
     for command in commands:
         assert main(command[1:]) == 0
@@ -55,7 +60,7 @@ def test_commands(
     shown = re.findall(
         r"```\n((?:build|fastml,).*?)```", (ROOT / "README.md").read_text(), re.DOTALL
     )
-    assert len(shown) == 3
+    assert len(shown) == 4
     for line in "".join(shown).splitlines():
         assert line.split(", about")[0] in printed  # the estimate of area may move a little
     assert Path("build/logits.npy").exists()
@@ -87,5 +92,5 @@ def test_links_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"
         for anchor in re.findall(r"\]\(#([^)]+)\)", text):
-            titles = re.findall(r"^## (.+)$", text, re.MULTILINE)
+            titles = re.findall(r"^#{2,3} (.+)$", text, re.MULTILINE)
             assert anchor in {t.lower().replace(" ", "-") for t in titles}, f"{page}: #{anchor}"

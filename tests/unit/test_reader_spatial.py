@@ -107,7 +107,7 @@ def test_same_pads_that_leave_elements_over(write: Write, onnxruntime_run: Run, 
     for size in (3, 4, 8):
         for op in ("Conv", "MaxPool", "AveragePool"):
             constants = {"w": weights} if op == "Conv" else {}
-            kernel = {} if constants else {"kernel_shape": [1]}
+            kernel: dict[str, Any] = {} if constants else {"kernel_shape": [1]}
             path = one(write, op, (1, size), constants, **at, **kernel)
             with pytest.raises(FastmlError, match="leaves elements over"):
                 read_onnx(path, INT5)

@@ -63,9 +63,8 @@ class PacedRuns:
 
     def repeats(self, depths: Mapping[str, int | None], ii: int) -> dict[str, int] | None:
         """Return the depths that a run needs which repeats every ``ii`` cycles, if it does."""
-        frames, reach = 0, 1
-        for least in FRAMES:
-            frames = max(least, min(reach + 2, MOST_FRAMES))
+        frames = FRAMES[0]
+        while True:
             times = self._run(depths, frames, ii)
             if times is None:
                 return None
@@ -74,7 +73,10 @@ class PacedRuns:
             reach = max(spans, default=1)
             if reach < frames and _repeats(times, frames, ii, reach):
                 return needs
-        return None
+            enough = reach < frames and frames >= FRAMES[-1]
+            if enough or frames == MOST_FRAMES:
+                return None
+            frames = min(max(2 * frames, reach + 2), MOST_FRAMES)
 
     def _run(self, depths: Mapping[str, int | None], frames: int, ii: int) -> Times | None:
         self.effort += frames * self.firings

@@ -280,7 +280,10 @@ class StreamLowering(NetworkLowering):
         token, own = self.tokens[operand], self.layouts[operand]
         rank = len(layout.shape)
         held = (1,) * (rank - len(own.shape)) + own.token
-        fits = all(size in (1, most) for size, most in zip(held, layout.token, strict=True))
+        joins = sum(constant_of(value) is None for value in op.operands) > 1
+        fits = not joins or all(
+            size in (1, most) for size, most in zip(held, layout.token, strict=True)
+        )
         real = token not in self.channels
         if fits and (real or own.beats == layout.beats):
             return token

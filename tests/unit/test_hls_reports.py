@@ -463,7 +463,7 @@ def test_a_report_that_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hls")
     examples = Path(__file__).parents[2] / "examples"
-    model = str(next(examples.glob("*.onnx")))
+    model = str(examples / "pulses.onnx")
     assert main(["compile", model, "-o", str(folder / "out"), "--emit", "hls"]) == 0
     return folder / "out"
 

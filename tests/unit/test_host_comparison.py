@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 import fastml
-from fastml.runtime import network_plan
+from fastml.runtime import carriers
 from fastml.runtime.verify import Divergence
 
 Write = Callable[..., Path]
@@ -53,7 +53,7 @@ def test_a_sign_of_zero_that_one_level_sees_is_a_divergence(
     case: str, write: Write, monkeypatch: pytest.MonkeyPatch
 ):
     compiled(write, case).verify(vectors=200, levels=LEVELS)
-    monkeypatch.setattr(network_plan, "_unsigned_zero", lambda real: real)
+    monkeypatch.setattr(carriers, "_unsigned_zero", lambda real: real)
     with pytest.raises(Divergence, match="the model's output 'y'"):
         compiled(write, case).verify(vectors=200, levels=LEVELS)
 

@@ -30,7 +30,6 @@ def test_elements_and_their_delayed_copies_are_called_after_the_edge(files: dict
     assert "    x_e0_d1 <= x[18:0];" in files["rescale_hidden.sv"]
     assert re.search(r"wire \[4:0\] y_e0 = x_e0_d1\[18\] \?", files["rescale_hidden.sv"])
     assert "    converter_valid_d2 <= converter_valid_d1;" in files["pulses.sv"]
-    assert "    output_sum_e1_d1 <= output_sum_early[24:13];" in files["pulses.sv"]
 
 
 def test_no_register_is_without_a_name(files: dict[str, str]):

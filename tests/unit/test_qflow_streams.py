@@ -414,12 +414,12 @@ def test_a_promise_about_lanes_is_checked():
 def test_an_input_that_nobody_reads():
     graph = qflow.GraphOp("unread", {"a": channel(2), "b": channel(2)}, ["y"])
     module = stream(finish(graph, [graph.body.block.args[0]]))
-    assert fifo_depths(module) == {"a.fifo": 2}
+    assert fifo_depths(module) == {"a.fifo": 2, "a.fifo#2": 2}
     ready = {"y": np.zeros(9, bool)}
-    beats = {"a": np.zeros((3, 2), np.int64), "b": np.zeros((3, 2), np.int64)}
-    trace = simulate(module, Stimulus(beats, np.zeros(3, np.int64), ready=ready), ["b"])
-    assert trace.accepted["a"].tolist() == [0, 1, 10]
-    assert trace.accepted["b"].tolist() == [0, 1, 2]
+    beats = {"a": np.zeros((6, 2), np.int64), "b": np.zeros((6, 2), np.int64)}
+    trace = simulate(module, Stimulus(beats, np.zeros(6, np.int64), ready=ready), ["b"])
+    assert trace.accepted["a"].tolist() == [0, 1, 2, 3, 11, 12]
+    assert trace.accepted["b"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_without_cycles_there_is_no_network():
